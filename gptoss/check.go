@@ -1,0 +1,135 @@
+package gptoss
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/ternaryop"
+)
+
+// check refuses a checkpoint that lacks a tensor or has one of another type or
+// shape than the configuration asks for. After it no accessor can fail.
+func (c *Checkpoint) check() error {
+	cfg := &c.config
+	if cfg.Quantization != nil {
+		known := cfg.Projections()
+		for name, f := range cfg.Quantization.Tensors {
+			if p, ok := known[name]; !ok {
+				return fmt.Errorf("quantization_config names %q, which is no projection of the model", name)
+			} else if f.Kind == FormatTernary && !p.Quantizable {
+				return fmt.Errorf("quantization_config says that %s is ternary; only attention and expert projections can be", name)
+			}
+		}
+	}
+	for layer := range cfg.Layers {
+		n := LayerNames(layer)
+		for name, size := range map[string]int{n.InputNorm: cfg.Hidden, n.PostNorm: cfg.Hidden, n.Sinks: cfg.Heads} {
+			if err := c.want(name, floats, size); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.want(FinalNormName, floats, cfg.Hidden); err != nil {
+		return err
+	}
+	for _, p := range cfg.ProjectionList() {
+		if err := c.checkProjection(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Checkpoint) checkProjection(p Projection) error {
+	if p.Name != EmbeddingName && p.Name != HeadName {
+		name, shape := p.Name+".bias", []int{p.Out}
+		if p.Experts > 0 {
+			name, shape = p.Name+"_bias", []int{p.Experts, p.Out}
+		}
+		if err := c.want(name, floats, shape...); err != nil {
+			return err
+		}
+	}
+	f := c.Format(p.Name)
+	switch f.Kind {
+	case FormatTernary:
+		return c.checkTernary(p, f)
+	case FormatInt8:
+		if p.Experts > 0 {
+			return fmt.Errorf("%s has format int8; experts can only be ternary or as in the source", p.Name)
+		}
+		if err := c.want(p.Name+".codes", []safetensors.Dtype{"I8"}, p.Out, p.In); err != nil {
+			return err
+		}
+		return c.want(p.Name+".scales", []safetensors.Dtype{"F32"}, p.Out)
+	case FormatInt4:
+		if p.Experts > 0 {
+			return fmt.Errorf("%s has format int4; experts can only be ternary or as in the source", p.Name)
+		}
+		if f.Group < 2 || f.Group%2 != 0 || p.In%f.Group != 0 {
+			return fmt.Errorf("%s has int4 groups of %d, which do not divide its %d inputs", p.Name, f.Group, p.In)
+		}
+		if err := c.want(p.Name+".codes", []safetensors.Dtype{"U8"}, p.Out, p.In/2); err != nil {
+			return err
+		}
+		return c.want(p.Name+".scales", []safetensors.Dtype{"F16"}, p.Out, p.In/f.Group)
+	}
+	if p.Experts == 0 {
+		return c.want(p.Name+".weight", []safetensors.Dtype{"BF16", "F32"}, p.Out, p.In)
+	}
+	if _, ok := c.tensors[p.Name]; ok {
+		return c.want(p.Name, []safetensors.Dtype{"BF16"}, p.Experts, p.In, p.Out)
+	}
+	if p.In%32 != 0 {
+		return fmt.Errorf("%s has %d inputs; MXFP4 needs a multiple of 32", p.Name, p.In)
+	}
+	if err := c.want(p.Name+"_blocks", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/32, 16); err != nil {
+		return err
+	}
+	return c.want(p.Name+"_scales", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/32)
+}
+
+// checkTernary compares sizes only: the packed shapes are the layout's.
+func (c *Checkpoint) checkTernary(p Projection, f Format) error {
+	codes, scales, err := ternaryop.Layout(p.Out, p.In, f.Group)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	n := max(1, p.Experts)
+	for _, part := range []struct {
+		suffix string
+		dtype  safetensors.Dtype
+		bytes  int
+	}{{".codes", "U8", codes * n}, {".scales", "F16", scales * n}} {
+		t, ok := c.tensors[p.Name+part.suffix]
+		switch {
+		case !ok:
+			return fmt.Errorf("tensor %q is missing", p.Name+part.suffix)
+		case t.Dtype != part.dtype || len(t.Data) != part.bytes:
+			return fmt.Errorf("tensor %q is %d bytes of %s, want %d bytes of %s", t.Name, len(t.Data), t.Dtype, part.bytes, part.dtype)
+		}
+	}
+	return nil
+}
+
+var floats = []safetensors.Dtype{"BF16", "F32", "F16"}
+
+func (c *Checkpoint) want(name string, dtypes []safetensors.Dtype, shape ...int) error {
+	t, ok := c.tensors[name]
+	switch {
+	case !ok:
+		return fmt.Errorf("tensor %q is missing", name)
+	case !slices.Contains(dtypes, t.Dtype):
+		return fmt.Errorf("tensor %q has type %s, want %v", name, t.Dtype, dtypes)
+	case !slices.Equal(t.Shape, shape):
+		return fmt.Errorf("tensor %q has shape %v, want %v", name, t.Shape, shape)
+	}
+	return nil
+}
+
+// signed views bytes as int8.
+func signed(b []byte) []int8 {
+	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+}

@@ -1,0 +1,231 @@
+package gptoss
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/ops"
+	"github.com/seed-796a8800/tritium/ternaryop"
+)
+
+// Checkpoint is an open model: as OpenAI published it (MXFP4 experts, bf16
+// rest, under Transformers' or OpenAI's own names), with experts dequantized
+// to bf16, or ternary. Its weights stay in the file, which is mapped, and are
+// decoded where they are used. It implements Weights and is safe for
+// concurrent use.
+type Checkpoint struct {
+	config  Config
+	files   fs.FS
+	archive *safetensors.Archive
+	// tensors by Transformers' name, whatever the file calls them.
+	tensors map[string]safetensors.Tensor
+	int8    bool
+}
+
+var _ Weights = (*Checkpoint)(nil)
+
+// OpenOption changes how a checkpoint is opened.
+type OpenOption func(*Checkpoint)
+
+// WithInt8Activations rounds the inputs of every projection that quantization
+// would make ternary (q, k, v, o and the experts) to 8 bits, and leaves the
+// weights alone: what quantizing activations alone costs.
+func WithInt8Activations() OpenOption { return func(c *Checkpoint) { c.int8 = true } }
+
+// Open opens a model directory: config.json beside model.safetensors or its
+// shards with their index.
+//
+// Errors: a config.json that is not of GPT-OSS, a tensor that is missing or
+// has another type or shape than the configuration asks for, a broken file;
+// each names the file and the tensor.
+func Open(dir string, opts ...OpenOption) (*Checkpoint, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("gptoss: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("gptoss: %s is a file; give the directory that holds config.json", dir)
+	}
+	config, err := ReadConfig(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	archive, err := safetensors.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCheckpoint(config, os.DirFS(dir), archive, opts)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), archive.Close())
+	}
+	return c, nil
+}
+
+// OpenFS opens a model held in memory, such as an embedded one: config.json
+// and model.safetensors.
+func OpenFS(files fs.FS, opts ...OpenOption) (*Checkpoint, error) {
+	data, err := fs.ReadFile(files, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("gptoss: %w", err)
+	}
+	config, err := ParseConfig(data)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = fs.ReadFile(files, "model.safetensors"); err != nil {
+		return nil, fmt.Errorf("gptoss: %w", err)
+	}
+	archive, err := safetensors.Read("model.safetensors", data)
+	if err != nil {
+		return nil, err
+	}
+	return newCheckpoint(config, files, archive, opts)
+}
+
+func newCheckpoint(config Config, files fs.FS, archive *safetensors.Archive, opts []OpenOption) (*Checkpoint, error) {
+	c := &Checkpoint{config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{}}
+	for _, o := range opts {
+		o(c)
+	}
+	for _, name := range archive.Names() {
+		t, _ := archive.Lookup(name)
+		c.tensors[name] = t
+	}
+	if _, ok := c.tensors["embedding.weight"]; ok {
+		if err := renameOriginal(config, c.tensors); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Config returns the model's configuration.
+func (c *Checkpoint) Config() Config { return c.config }
+
+// Files returns the model's directory: tokenizer and configuration files.
+func (c *Checkpoint) Files() fs.FS { return c.files }
+
+// Bytes returns the size of all tensors.
+func (c *Checkpoint) Bytes() int64 { return c.archive.Bytes() }
+
+// Tensors returns the stored tensors, by Transformers' name, sorted.
+func (c *Checkpoint) Tensors() []safetensors.Tensor {
+	ts := make([]safetensors.Tensor, 0, len(c.tensors))
+	for _, t := range c.tensors {
+		ts = append(ts, t)
+	}
+	sort.Slice(ts, func(i, j int) bool { return ts[i].Name < ts[j].Name })
+	return ts
+}
+
+// Close unmaps the files. Nothing that came from the checkpoint may be used
+// afterwards.
+func (c *Checkpoint) Close() error { return c.archive.Close() }
+
+// Embedding returns the token embedding.
+func (c *Checkpoint) Embedding() ops.Matrix { return c.Matrix(EmbeddingName) }
+
+// Vector returns a norm's weights, sinks, or a bias as float32.
+func (c *Checkpoint) Vector(name string) []float32 {
+	v, err := c.tensors[name].Float32s()
+	if err != nil {
+		panic(fmt.Sprintf("gptoss: %v; Open checks every vector", err))
+	}
+	return v
+}
+
+// Linear returns a projection with its bias (the head has none).
+func (c *Checkpoint) Linear(name string) ops.Linear {
+	var bias []float32
+	if name != HeadName {
+		bias = c.Vector(name + ".bias")
+	}
+	if c.Format(name).Kind == FormatTernary {
+		return ternaryop.Linear{Name: name, Weight: c.ternary(name, 1).At(0), Bias: bias}
+	}
+	return ops.Dense{Name: name, Weight: c.Matrix(name), Bias: bias, Int8Inputs: c.roundsInputs(name)}
+}
+
+// ExpertLinear returns one projection of all experts of a layer.
+func (c *Checkpoint) ExpertLinear(name string) ops.ExpertLinear {
+	bias, active := c.Vector(name+"_bias"), c.config.ActiveExperts
+	if c.Format(name).Kind == FormatTernary {
+		return ternaryop.Experts{Name: name, Weight: c.ternary(name, c.config.Experts), Bias: bias, Active: active}
+	}
+	return ops.DenseExperts{Name: name, Weights: c.ExpertMatrices(name), Bias: bias, Active: active, Int8Inputs: c.roundsInputs(name)}
+}
+
+// roundsInputs says whether a dense projection sees inputs of 8 bits: one that
+// was quantized to int8 does, and with WithInt8Activations every projection
+// that could have been quantized.
+func (c *Checkpoint) roundsInputs(name string) bool {
+	p, ok := c.config.Projections()[name]
+	return ok && p.Quantizable && (c.int8 || c.Format(name).Kind == FormatInt8)
+}
+
+// Format returns how a quantized tensor is stored; its Kind is empty for one
+// that is as in the source.
+func (c *Checkpoint) Format(name string) Format {
+	if q := c.config.Quantization; q != nil {
+		return q.Tensors[name]
+	}
+	return Format{}
+}
+
+// Matrix returns a weight that is not ternary and not an expert's.
+func (c *Checkpoint) Matrix(name string) ops.Matrix {
+	p := c.config.Projections()[name]
+	switch f := c.Format(name); f.Kind {
+	case FormatInt8:
+		return ops.Int8{Out: p.Out, In: p.In, Codes: signed(c.tensors[name+".codes"].Data), Scales: c.Vector(name + ".scales")}
+	case FormatInt4:
+		return ops.Int4{Out: p.Out, In: p.In, Group: f.Group, Codes: c.tensors[name+".codes"].Data, Scales: c.Vector(name + ".scales")}
+	}
+	return matrixOf(c.tensors[name+".weight"], p.Out, p.In)
+}
+
+// ExpertMatrices returns the weights of all experts of a projection that is
+// not ternary.
+func (c *Checkpoint) ExpertMatrices(name string) []ops.Matrix {
+	p := c.config.Projections()[name]
+	ms := make([]ops.Matrix, p.Experts)
+	if t, ok := c.tensors[name]; ok { // dequantized: [E, In, Out]
+		size := p.Out * p.In * 2
+		for e := range ms {
+			ms[e] = ops.BF16Transposed{Out: p.Out, In: p.In, Data: t.Data[e*size : (e+1)*size]}
+		}
+		return ms
+	}
+	blocks, scales := c.tensors[name+"_blocks"].Data, c.tensors[name+"_scales"].Data
+	nb, ns := p.Out*p.In/2, p.Out*p.In/32
+	for e := range ms {
+		ms[e] = ops.MXFP4{Out: p.Out, In: p.In, Blocks: blocks[e*nb : (e+1)*nb], Scales: scales[e*ns : (e+1)*ns]}
+	}
+	return ms
+}
+
+// ternary returns a packed projection over the mapped file.
+func (c *Checkpoint) ternary(name string, experts int) *ternaryop.Stack {
+	p := c.config.Projections()[name]
+	s, err := ternaryop.StackFromBytes(experts, p.Out, p.In, c.Format(name).Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
+	if err != nil {
+		panic(fmt.Sprintf("gptoss: %s: %v; Open checks every projection", name, err))
+	}
+	return s
+}
+
+func matrixOf(t safetensors.Tensor, out, in int) ops.Matrix {
+	if t.Dtype == "F32" {
+		data, _ := t.Float32s()
+		return ops.F32{Out: out, In: in, Data: data}
+	}
+	return ops.BF16{Out: out, In: in, Data: t.Data}
+}

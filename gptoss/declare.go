@@ -1,0 +1,79 @@
+package gptoss
+
+import (
+	"fmt"
+
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/ops"
+	"gorgonia.org/gorgonia"
+)
+
+// Weights gives a declaration its weights by canonical name (see names.go).
+// What a projection is - bf16, MXFP4, ternary, observed, trainable - is the
+// implementation's choice; the declaration cannot tell. A Checkpoint
+// implements it; the quantizer wraps it.
+type Weights interface {
+	// Embedding is the token embedding [V, H].
+	Embedding() ops.Matrix
+	// Vector is a norm's weights or the sinks.
+	Vector(name string) []float32
+	// Linear is q, k, v, o, the router or the head, with its bias.
+	Linear(name string) ops.Linear
+	// ExpertLinear is gate_up or down of all experts of a layer, with biases.
+	ExpertLinear(name string) ops.ExpertLinear
+}
+
+// Declare declares GPT-OSS: token ids in, logits out, for the rows of a batch
+// that ask for them (graph.Batch.Outputs).
+//
+// Shapes: tokens [T] int32 -> [T, V].
+// Source: openai/gpt-oss, gpt_oss/torch/model.py.
+func Declare(b *graph.Builder, c Config, w Weights, tokens *gorgonia.Node) (logits *gorgonia.Node) {
+	x := ops.Embedding(b, EmbeddingName, w.Embedding(), tokens)
+	for layer := range c.Layers {
+		x = DeclareLayer(b, c, w, layer, x)
+	}
+	x = ops.RMSNorm(b, "model.norm", w.Vector(FinalNormName), c.NormEpsilon, x)
+	x = ops.SelectOutputs(b, "outputs", x)
+	return w.Linear(HeadName).Apply(b, x)
+}
+
+// DeclareLayer declares one layer of the residual stream: attention, then the
+// mixture of experts, each added to what it read.
+//
+// Shapes: x [T, H] -> [T, H].
+func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.Node) *gorgonia.Node {
+	n := LayerNames(layer)
+	b.Scope(fmt.Sprintf("model.layers.%d", layer), func() {
+		h := ops.RMSNorm(b, "input_layernorm", w.Vector(n.InputNorm), c.NormEpsilon, x)
+		b.Scope("self_attn", func() {
+			q := w.Linear(n.Q).Apply(b, h)                         // [T, N·D]
+			k := w.Linear(n.K).Apply(b, h)                         // [T, K·D]
+			v := w.Linear(n.V).Apply(b, h)                         // [T, K·D]
+			q = ops.Rope(b, "q_rope", c.Rotary, q)                 //
+			k = ops.Rope(b, "k_rope", c.Rotary, k)                 //
+			h = declareAttention(c, w, n, layer).Apply(b, q, k, v) // [T, N·D]
+			h = w.Linear(n.O).Apply(b, h)                          // [T, H]
+		})
+		x = ops.Residual(b, "attention_residual", x, h)
+
+		h = ops.RMSNorm(b, "post_attention_layernorm", w.Vector(n.PostNorm), c.NormEpsilon, x)
+		b.Scope("mlp", func() {
+			r := w.Linear(n.Router).Apply(b, h)              // [T, E]
+			r = ops.Router(b, "routing", c.ActiveExperts, r) // [T, E], zero but for A experts
+			h = w.ExpertLinear(n.GateUp).Apply(b, h, r)      // [T, A, 2I]
+			h = ops.SwiGLU(b, h, c.SwiGLULimit)              // [T, A, I]
+			h = w.ExpertLinear(n.Down).Apply(b, h, r)        // [T, A, H]
+			h = ops.Combine(b, h, r)                         // [T, H]
+		})
+		x = ops.Residual(b, "output", x, h)
+	})
+	return x
+}
+
+func declareAttention(c Config, w Weights, n Names, layer int) ops.Attention {
+	return ops.Attention{
+		Name: n.Attention, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
+		Window: c.Windows[layer], Sinks: w.Vector(n.Sinks),
+	}
+}

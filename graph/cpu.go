@@ -1,0 +1,183 @@
+package graph
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gorgonia.org/tensor"
+)
+
+// CPU is the device every machine has: buffers are Go slices and work is
+// spread over a fixed pool of OS threads.
+//
+// A CPU may be shared by any number of plans. Parallel regions of different
+// plans do not overlap: a region that finds the pool busy runs on its caller.
+type CPU struct {
+	threads int
+	region  sync.Mutex // held while a parallel region is open
+
+	// The open region. fn and n are written before state says open and are
+	// not written again until every worker that joined has left.
+	fn   func(worker, i int)
+	n    int64
+	next atomic.Int64
+	// state is sequence<<32 | workers inside. The sequence is odd while a
+	// region is open. A worker joins by incrementing the low half, which can
+	// only succeed while the region it saw is still open; so the caller waits
+	// for the workers that joined and never for one the system has not
+	// scheduled yet.
+	state atomic.Uint64
+
+	parked atomic.Int32
+	wake   chan struct{}
+	closed atomic.Bool
+}
+
+// spinTime is how long an idle worker looks for the next region before it
+// parks. A decode step opens a region every few microseconds; parking between
+// them would cost more than the work.
+const spinTime = 80 * time.Microsecond
+
+// NewCPU returns a CPU device that computes on the given number of threads;
+// 0 means all the process may use (GOMAXPROCS, which respects container
+// limits).
+func NewCPU(threads int) *CPU {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	c := &CPU{threads: threads, wake: make(chan struct{}, threads)}
+	for w := 1; w < threads; w++ {
+		go c.work(w)
+	}
+	return c
+}
+
+// Name returns "cpu".
+func (c *CPU) Name() string { return "cpu" }
+
+// Threads returns the number of threads a parallel region may use. Worker
+// indices given to a region's function are below it.
+func (c *CPU) Threads() int { return c.threads }
+
+// Alloc returns a zeroed buffer.
+func (c *CPU) Alloc(shape tensor.Shape, dt tensor.Dtype) (Buffer, error) {
+	n := shape.TotalSize()
+	switch dt {
+	case tensor.Float32:
+		return NewHostBuffer(shape, make([]float32, n)), nil
+	case tensor.Int32:
+		return NewHostBuffer(shape, make([]int32, n)), nil
+	case tensor.Float64:
+		return NewHostBuffer(shape, make([]float64, n)), nil
+	}
+	return Buffer{}, fmt.Errorf("graph: cpu: no buffers of type %v", dt)
+}
+
+// Close stops the pool. No region may be open.
+func (c *CPU) Close() error {
+	c.closed.Store(true)
+	for w := 1; w < c.threads; w++ {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// Parallel calls fn(worker, i) once for every i in [0, n), spread over the
+// device's threads; worker < Threads() is the index of the calling thread, for
+// scratch memory. Indices are handed out one at a time, so fn(i) should be
+// worth a few microseconds. Parallel returns when all calls have returned. It
+// allocates nothing; the results must not depend on which worker ran what.
+//
+// Inside a region, or while another goroutine's region is open, Parallel runs
+// every call on the calling goroutine as worker 0.
+func (c *CPU) Parallel(n int, fn func(worker, i int)) {
+	if n <= 1 || c.threads == 1 || !c.region.TryLock() {
+		for i := 0; i < n; i++ {
+			fn(0, i)
+		}
+		return
+	}
+	c.fn, c.n = fn, int64(n)
+	c.next.Store(0)
+	c.state.Add(1 << 32) // open
+	if c.parked.Load() > 0 {
+		for w := min(c.threads, n); w > 1; w-- {
+			select {
+			case c.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	c.drain(0)
+	c.state.Add(1 << 32) // closed: nobody joins from here on
+	for spins := 0; uint32(c.state.Load()) != 0; spins++ {
+		if spins > 1000 {
+			runtime.Gosched()
+		}
+	}
+	c.fn = nil
+	c.region.Unlock()
+}
+
+// drain runs the open region's calls until none are left.
+func (c *CPU) drain(worker int) {
+	for {
+		i := c.next.Add(1) - 1
+		if i >= c.n {
+			return
+		}
+		c.fn(worker, int(i))
+	}
+}
+
+// work is the life of one pool thread.
+func (c *CPU) work(worker int) {
+	// A goroutine that moves between threads pays the scheduler at every
+	// region; a locked one is simply there.
+	runtime.LockOSThread()
+	var seen uint32
+	for !c.closed.Load() {
+		s, ok := c.await(seen)
+		if !ok {
+			c.parked.Add(1)
+			// The caller opens first and reads parked second; we count
+			// ourselves first and look again second. One of us notices.
+			if s = c.state.Load(); !isOpen(s) || uint32(s>>32) == seen {
+				<-c.wake
+			}
+			c.parked.Add(-1)
+			continue
+		}
+		if c.state.CompareAndSwap(s, s+1) {
+			seen = uint32(s >> 32)
+			c.drain(worker)
+			c.state.Add(^uint64(0))
+		}
+	}
+}
+
+// await spins until a region other than the one seen is open.
+func (c *CPU) await(seen uint32) (state uint64, ok bool) {
+	var deadline time.Time
+	for i := 1; ; i++ {
+		if s := c.state.Load(); isOpen(s) && uint32(s>>32) != seen {
+			return s, true
+		}
+		if i%256 == 0 {
+			now := time.Now()
+			if deadline.IsZero() {
+				deadline = now.Add(spinTime)
+			} else if now.After(deadline) {
+				return 0, false
+			}
+		}
+	}
+}
+
+func isOpen(state uint64) bool { return state>>32&1 == 1 }

@@ -1,0 +1,129 @@
+//go:build !purego
+
+package kernel
+
+// tileAVX512 and gemvAVX512 are the bodies of MatMulNT: 4 rows of a by 6 rows of
+// b, and one row of a by 8 of b with contiguous dst. k is a multiple of 16.
+// The lanes of every dot product start from acc with modeResume, else from +0;
+// with modeFinish they are folded into dst, on top of it with modeAdd; else
+// they are stored to acc:
+//
+//	for k' := range k { lane[i][j][k'%16] = fma(a[i*lda+k'], b[j*ldb+k'], lane[i][j][k'%16]) }
+//
+//go:noescape
+func tileAVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int)
+
+//go:noescape
+func gemvAVX512(dst, a, b *float32, ldb, k int, acc *float32, mode int)
+
+// dotLanesAVX512 computes, for n a multiple of 16:
+//
+//	for k := range n { acc[k%16] = fma(a[k], b[k], acc[k%16]) }
+//
+//go:noescape
+func dotLanesAVX512(acc *[16]float32, a, b *float32, n int)
+
+// sumLanesAVX512 computes, for n a multiple of 16:
+//
+//	for k := range n { acc[k%16] += x[k] }
+//
+//go:noescape
+func sumLanesAVX512(acc *[16]float32, x *float32, n int)
+
+// maxLanesAVX512 computes, for n a multiple of 16:
+//
+//	for k := range n { acc[k%16] = max(acc[k%16], x[k]) }, zeros of either sign being equal
+//
+//go:noescape
+func maxLanesAVX512(acc *[16]float32, x *float32, n int)
+
+// absMaxLanesAVX512 computes, for n a multiple of 16:
+//
+//	for k := range n { acc[k%16] = max(acc[k%16], abs(x[k])) }, compared as integers
+//
+//go:noescape
+func absMaxLanesAVX512(acc *[16]float32, x *float32, n int)
+
+// axpyAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { y[i] = fma(alpha, x[i], y[i]) }
+//
+//go:noescape
+func axpyAVX512(alpha float32, x, y *float32, n int)
+
+// addAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = a[i] + b[i] }
+//
+//go:noescape
+func addAVX512(dst, a, b *float32, n int)
+
+// mulAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = a[i] * b[i] }
+//
+//go:noescape
+func mulAVX512(dst, a, b *float32, n int)
+
+// scaleAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = a * x[i] }
+//
+//go:noescape
+func scaleAVX512(dst *float32, a float32, x *float32, n int)
+
+// normAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = x[i] * s * w[i] }
+//
+//go:noescape
+func normAVX512(dst, x, w *float32, s float32, n int)
+
+// rotateAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { u, v := x0[i], x1[i]; dst0[i], dst1[i] = fma(u, cos[i], -(v*sin[i])), fma(v, cos[i], u*sin[i]) }
+//
+//go:noescape
+func rotateAVX512(dst0, dst1, x0, x1, cos, sin *float32, n int)
+
+// expSubBlocksAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = exp32(x[i] - sub) }
+//
+//go:noescape
+func expSubBlocksAVX512(dst, x *float32, sub float32, n int, consts *[12]float32)
+
+// swiGLUAVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { g, l := min(gateUp[2*i], limit), max(min(gateUp[2*i+1], limit), -limit); dst[i] = g / (1 + exp32(negAlpha*g)) * (l + 1) }
+//
+//go:noescape
+func swiGLUAVX512(dst, gateUp *float32, limit, negAlpha float32, n int, consts *[12]float32)
+
+// decodeBF16AVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = frombits(src16[i] << 16) }
+//
+//go:noescape
+func decodeBF16AVX512(dst *float32, src *byte, n int)
+
+// decodeF16AVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = f16(src16[i]) }
+//
+//go:noescape
+func decodeF16AVX512(dst *float32, src *byte, n int)
+
+// decodeMXFP4AVX512 computes:
+//
+//	for g := range n { for i := range 32 { dst[32*g+i] = codes[nibble(blocks, 32*g+i)] * factors[scales[g]] } }
+//
+//go:noescape
+func decodeMXFP4AVX512(dst *float32, blocks, scales *byte, n int, codes *[16]float32, factors *[256]float32)
+
+// decodeInt8AVX512 computes, for n a multiple of 16:
+//
+//	for i := range n { dst[i] = float32(src[i]) * scale }
+//
+//go:noescape
+func decodeInt8AVX512(dst *float32, src *int8, scale float32, n int)

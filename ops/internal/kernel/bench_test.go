@@ -1,0 +1,94 @@
+package kernel
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed-796a8800/tritium/ops/internal/kernel/fmapeak"
+)
+
+// peak returns the multiply-adds per nanosecond of the bare instruction.
+func peak(name string) float64 {
+	const rounds = 200_000
+	start := time.Now()
+	return float64(fmapeak.Run(name, rounds)) / float64(time.Since(start).Nanoseconds())
+}
+
+// BenchmarkMatMulNT reports GMAC/s and its share of a peak that is measured
+// between the iterations, because a shared machine drifts.
+func BenchmarkMatMulNT(b *testing.B) {
+	for _, s := range [][3]int{{512, 384, 384}, {64, 2880, 2880}, {64, 2880, 4096}, {1, 2880, 2880}, {4, 2880, 2880}, {16, 512, 64}} {
+		m, n, k := s[0], s[1], s[2]
+		x, w, y := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
+		fill(newRand(), x, fills["normal"])
+		fill(newRand(), w, fills["normal"])
+		eachISA(b, func(b *testing.B, name string) {
+			b.Run(fmt.Sprintf("rows=%d/cols=%d/k=%d", m, n, k), func(b *testing.B) {
+				if name == "generic" && m > 1 {
+					b.Skip("minutes")
+				}
+				b.SetBytes(int64(4 * (m*k + n*k + m*n)))
+				peaks := 0.0
+				for range b.N {
+					b.StopTimer()
+					peaks += peak(name)
+					b.StartTimer()
+					MatMulNT(y, n, x, k, w, k, m, n, k, false)
+				}
+				rate := float64(m) * float64(n) * float64(k) * float64(b.N) / float64(b.Elapsed().Nanoseconds())
+				b.ReportMetric(rate, "GMAC/s")
+				if peaks > 0 {
+					b.ReportMetric(100*rate*float64(b.N)/peaks, "%peak")
+				}
+			})
+		})
+	}
+}
+
+func benchVector(b *testing.B, bytes int, f func(n int)) {
+	const n = 2880
+	eachISA(b, func(b *testing.B, _ string) {
+		b.Run(fmt.Sprintf("rows=1/cols=%d", n), func(b *testing.B) {
+			b.SetBytes(int64(bytes * n))
+			for range b.N {
+				f(n)
+			}
+		})
+	})
+}
+
+func BenchmarkDot(b *testing.B) {
+	x := make([]float32, 2880)
+	benchVector(b, 8, func(int) { Dot(x, x) })
+}
+
+func BenchmarkAxpy(b *testing.B) {
+	x, y := make([]float32, 2880), make([]float32, 2880)
+	benchVector(b, 12, func(int) { Axpy(0.5, x, y) })
+}
+
+func BenchmarkExp(b *testing.B) {
+	x, y := make([]float32, 2880), make([]float32, 2880)
+	benchVector(b, 8, func(int) { Exp(y, x) })
+}
+
+func BenchmarkSwiGLU(b *testing.B) {
+	x, y := make([]float32, 2*2880), make([]float32, 2880)
+	benchVector(b, 12, func(int) { SwiGLU(y, x, 7) })
+}
+
+func BenchmarkRMSNorm(b *testing.B) {
+	x, y := make([]float32, 2880), make([]float32, 2880)
+	benchVector(b, 12, func(int) { RMSNorm(y, x, x, 1e-5) })
+}
+
+func BenchmarkDecodeBF16(b *testing.B) {
+	y, src := make([]float32, 2880), make([]byte, 2*2880)
+	benchVector(b, 6, func(int) { DecodeBF16(y, src) })
+}
+
+func BenchmarkDecodeMXFP4(b *testing.B) {
+	y, src, scales := make([]float32, 2880), make([]byte, 1440), make([]byte, 90)
+	benchVector(b, 4, func(int) { DecodeMXFP4(y, src, scales) })
+}

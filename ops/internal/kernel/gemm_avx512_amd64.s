@@ -1,0 +1,299 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// Lanes of row r of a and row c of b: Z(8 + 6r + c). A zmm register holds
+// exactly the 16 lanes of one dot product.
+
+#define STEP(bptr, c0, c1, c2, c3) \
+	VMOVUPS     bptr, Z4       \
+	VFMADD231PS Z4, Z0, c0     \
+	VFMADD231PS Z4, Z1, c1     \
+	VFMADD231PS Z4, Z2, c2     \
+	VFMADD231PS Z4, Z3, c3
+
+// FOLD4 adds lanes 16→8→4 of four dot products and leaves them in r0, one per
+// 128-bit quarter. Clobbers Z0-Z3.
+#define FOLD4(r0, r1, r2, r3) \
+	VSHUFF64X2 $0x44, r1, r0, Z0 \
+	VSHUFF64X2 $0xEE, r1, r0, Z1 \
+	VADDPS     Z1, Z0, Z0        \
+	VSHUFF64X2 $0x44, r3, r2, Z2 \
+	VSHUFF64X2 $0xEE, r3, r2, Z3 \
+	VADDPS     Z3, Z2, Z2        \
+	VSHUFF32X4 $0x88, Z2, Z0, Z1 \
+	VSHUFF32X4 $0xDD, Z2, Z0, Z3 \
+	VADDPS     Z3, Z1, r0
+
+// FOLD2 adds lanes 4→2 of the quarters of x and y into x.
+#define FOLD2(x, y) \
+	VSHUFPS $0x44, y, x, Z0 \
+	VSHUFPS $0xEE, y, x, Z1 \
+	VADDPS  Z1, Z0, x
+
+// FOLD1 adds lanes 2→1: quarter r of x becomes four finished sums of row r.
+#define FOLD1(x, y) \
+	VSHUFPS $0x88, y, x, Z0 \
+	VSHUFPS $0xDD, y, x, Z1 \
+	VADDPS  Z1, Z0, x
+
+#define ROWSET(r) \
+	VEXTRACTF32X4 $r, Z8, X0  \
+	VEXTRACTF32X4 $r, Z12, X1 \
+	VMOVUPS       X0, (DI)    \
+	VMOVLPS       X1, 16(DI)  \
+	ADDQ          SI, DI
+
+#define ROWADD(r) \
+	VEXTRACTF32X4 $r, Z8, X0  \
+	VEXTRACTF32X4 $r, Z12, X1 \
+	VADDPS        (DI), X0, X0 \
+	VMOVSD        16(DI), X2  \
+	VADDPS        X2, X1, X1  \
+	VMOVUPS       X0, (DI)    \
+	VMOVLPS       X1, 16(DI)  \
+	ADDQ          SI, DI
+
+// func tileAVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int)
+TEXT ·tileAVX512(SB), NOSPLIT, $0-72
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), R8
+	SHLQ $2, R8
+	LEAQ (R8)(R8*2), R9
+	MOVQ b+32(FP), BX
+	MOVQ ldb+40(FP), R10
+	SHLQ $2, R10
+	LEAQ (R10)(R10*2), DX
+	ADDQ BX, DX             // rows 3, 4, 5 of b
+	MOVQ k+48(FP), CX
+	MOVQ acc+56(FP), R12
+	MOVQ mode+64(FP), R13
+	TESTQ $1, R13
+	JZ   zero
+	VMOVUPS 0(R12), Z8
+	VMOVUPS 64(R12), Z9
+	VMOVUPS 128(R12), Z10
+	VMOVUPS 192(R12), Z11
+	VMOVUPS 256(R12), Z12
+	VMOVUPS 320(R12), Z13
+	VMOVUPS 384(R12), Z14
+	VMOVUPS 448(R12), Z15
+	VMOVUPS 512(R12), Z16
+	VMOVUPS 576(R12), Z17
+	VMOVUPS 640(R12), Z18
+	VMOVUPS 704(R12), Z19
+	VMOVUPS 768(R12), Z20
+	VMOVUPS 832(R12), Z21
+	VMOVUPS 896(R12), Z22
+	VMOVUPS 960(R12), Z23
+	VMOVUPS 1024(R12), Z24
+	VMOVUPS 1088(R12), Z25
+	VMOVUPS 1152(R12), Z26
+	VMOVUPS 1216(R12), Z27
+	VMOVUPS 1280(R12), Z28
+	VMOVUPS 1344(R12), Z29
+	VMOVUPS 1408(R12), Z30
+	VMOVUPS 1472(R12), Z31
+	JMP  test
+
+zero:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	VPXORD Z28, Z28, Z28
+	VPXORD Z29, Z29, Z29
+	VPXORD Z30, Z30, Z30
+	VPXORD Z31, Z31, Z31
+
+test:
+	SHRQ $4, CX
+	JZ   done
+
+loop:
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX)(R8*1), Z1
+	VMOVUPS (AX)(R8*2), Z2
+	VMOVUPS (AX)(R9*1), Z3
+	STEP((BX), Z8, Z14, Z20, Z26)
+	STEP((BX)(R10*1), Z9, Z15, Z21, Z27)
+	STEP((BX)(R10*2), Z10, Z16, Z22, Z28)
+	STEP((DX), Z11, Z17, Z23, Z29)
+	STEP((DX)(R10*1), Z12, Z18, Z24, Z30)
+	STEP((DX)(R10*2), Z13, Z19, Z25, Z31)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $64, DX
+	DECQ CX
+	JNZ  loop
+
+done:
+	TESTQ $2, R13
+	JNZ  fold
+	VMOVUPS Z8, 0(R12)
+	VMOVUPS Z9, 64(R12)
+	VMOVUPS Z10, 128(R12)
+	VMOVUPS Z11, 192(R12)
+	VMOVUPS Z12, 256(R12)
+	VMOVUPS Z13, 320(R12)
+	VMOVUPS Z14, 384(R12)
+	VMOVUPS Z15, 448(R12)
+	VMOVUPS Z16, 512(R12)
+	VMOVUPS Z17, 576(R12)
+	VMOVUPS Z18, 640(R12)
+	VMOVUPS Z19, 704(R12)
+	VMOVUPS Z20, 768(R12)
+	VMOVUPS Z21, 832(R12)
+	VMOVUPS Z22, 896(R12)
+	VMOVUPS Z23, 960(R12)
+	VMOVUPS Z24, 1024(R12)
+	VMOVUPS Z25, 1088(R12)
+	VMOVUPS Z26, 1152(R12)
+	VMOVUPS Z27, 1216(R12)
+	VMOVUPS Z28, 1280(R12)
+	VMOVUPS Z29, 1344(R12)
+	VMOVUPS Z30, 1408(R12)
+	VMOVUPS Z31, 1472(R12)
+	VZEROUPPER
+	RET
+
+fold:
+	FOLD4(Z8, Z14, Z20, Z26)
+	FOLD4(Z9, Z15, Z21, Z27)
+	FOLD4(Z10, Z16, Z22, Z28)
+	FOLD4(Z11, Z17, Z23, Z29)
+	FOLD4(Z12, Z18, Z24, Z30)
+	FOLD4(Z13, Z19, Z25, Z31)
+	FOLD2(Z8, Z9)
+	FOLD2(Z10, Z11)
+	FOLD2(Z12, Z13)
+	FOLD1(Z8, Z10)
+	FOLD1(Z12, Z12)
+	MOVQ dst+0(FP), DI
+	MOVQ ldd+8(FP), SI
+	SHLQ $2, SI
+	TESTQ $4, R13
+	JNZ  add
+	ROWSET(0)
+	ROWSET(1)
+	ROWSET(2)
+	ROWSET(3)
+	VZEROUPPER
+	RET
+
+add:
+	ROWADD(0)
+	ROWADD(1)
+	ROWADD(2)
+	ROWADD(3)
+	VZEROUPPER
+	RET
+
+// The eight rows of b keep their lanes in Z8-Z15.
+//
+// func gemvAVX512(dst, a, b *float32, ldb, k int, acc *float32, mode int)
+TEXT ·gemvAVX512(SB), NOSPLIT, $0-56
+	MOVQ a+8(FP), AX
+	MOVQ b+16(FP), BX
+	MOVQ ldb+24(FP), R10
+	SHLQ $2, R10
+	LEAQ (R10)(R10*2), R11
+	LEAQ (BX)(R10*4), DX    // rows 4-7 of b
+	MOVQ k+32(FP), CX
+	MOVQ acc+40(FP), R12
+	MOVQ mode+48(FP), R13
+	TESTQ $1, R13
+	JZ   zero
+	VMOVUPS 0(R12), Z8
+	VMOVUPS 64(R12), Z9
+	VMOVUPS 128(R12), Z10
+	VMOVUPS 192(R12), Z11
+	VMOVUPS 256(R12), Z12
+	VMOVUPS 320(R12), Z13
+	VMOVUPS 384(R12), Z14
+	VMOVUPS 448(R12), Z15
+	JMP  test
+
+zero:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+test:
+	SHRQ $4, CX
+	JZ   done
+
+loop:
+	VMOVUPS (AX), Z0
+	VFMADD231PS (BX), Z0, Z8
+	VFMADD231PS (BX)(R10*1), Z0, Z9
+	VFMADD231PS (BX)(R10*2), Z0, Z10
+	VFMADD231PS (BX)(R11*1), Z0, Z11
+	VFMADD231PS (DX), Z0, Z12
+	VFMADD231PS (DX)(R10*1), Z0, Z13
+	VFMADD231PS (DX)(R10*2), Z0, Z14
+	VFMADD231PS (DX)(R11*1), Z0, Z15
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $64, DX
+	DECQ CX
+	JNZ  loop
+
+done:
+	TESTQ $2, R13
+	JNZ  fold
+	VMOVUPS Z8, 0(R12)
+	VMOVUPS Z9, 64(R12)
+	VMOVUPS Z10, 128(R12)
+	VMOVUPS Z11, 192(R12)
+	VMOVUPS Z12, 256(R12)
+	VMOVUPS Z13, 320(R12)
+	VMOVUPS Z14, 384(R12)
+	VMOVUPS Z15, 448(R12)
+	VZEROUPPER
+	RET
+
+fold:
+	// Even rows share quarters with even rows, so that the quarter q of the
+	// result begins with rows 2q and 2q+1.
+	FOLD4(Z8, Z10, Z12, Z14)
+	FOLD4(Z9, Z11, Z13, Z15)
+	FOLD2(Z8, Z9)
+	FOLD1(Z8, Z8)
+	MOVQ dst+0(FP), DI
+	VEXTRACTF32X4 $1, Z8, X1
+	VEXTRACTF32X4 $2, Z8, X2
+	VEXTRACTF32X4 $3, Z8, X3
+	VMOVLHPS X1, X8, X0
+	VMOVLHPS X3, X2, X2
+	TESTQ $4, R13
+	JZ   set
+	VADDPS (DI), X0, X0
+	VADDPS 16(DI), X2, X2
+
+set:
+	VMOVUPS X0, (DI)
+	VMOVUPS X2, 16(DI)
+	VZEROUPPER
+	RET

@@ -1,0 +1,5 @@
+//go:build !purego
+
+package kernel
+
+var instructionSets = []isa{{"neon", &useNEON, useNEON}}

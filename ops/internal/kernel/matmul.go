@@ -1,0 +1,198 @@
+package kernel
+
+import "fmt"
+
+// Modes of a tile kernel, known to the assembly.
+const (
+	modeResume = 1 << iota // lanes start from acc, not from +0
+	modeFinish             // fold the lanes into dst instead of storing them to acc
+	modeAdd                // with modeFinish: on top of dst
+)
+
+// Blocking of MatMulNT, in multiples that every tile shape divides. For one
+// block of k, rowBlock rows of a and one tile of b sit in the L1 cache beside
+// the lanes; colsPerPass rows of b over all of k sit in the L2.
+const (
+	rowBlock = 4
+	colBlock = 24
+	kBlock   = 512
+	l2Floats = 96 << 10
+	maxNV    = 8
+)
+
+// MatMulNT computes dst = A·Bᵀ, or dst += A·Bᵀ with accumulate. Each element is
+// Dot of its two rows, added to dst afterwards with one rounding.
+//
+//	dst[i*ldd+j] (+)= Σ_k a[i*lda+k]·b[j*ldb+k],  i < m, j < n
+//
+// Shapes: a [m, k] with row stride lda, b [n, k] with ldb, dst [m, n] with ldd.
+func MatMulNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, n, k int, accumulate bool) {
+	if m < 0 || n < 0 || k < 0 {
+		panic(fmt.Sprintf("kernel: MatMulNT of negative size m=%d n=%d k=%d", m, n, k))
+	}
+	if m == 0 || n == 0 {
+		return
+	}
+	checkMatrix("dst", len(dst), ldd, m, n)
+	checkMatrix("a", len(a), lda, m, k)
+	checkMatrix("b", len(b), ldb, n, k)
+	if !tiled() {
+		matMulNTGeneric(dst, ldd, a, lda, b, ldb, m, n, k, accumulate)
+		return
+	}
+	g := gemm{dst: dst, ldd: ldd, a: a, lda: lda, b: b, ldb: ldb, m: m, n: n, k: k, accumulate: accumulate}
+	g.mr, g.nr, g.nv = tileShape()
+	switch {
+	case m >= g.mr && n >= g.nr:
+		t := tiling{gemm: g}
+		if k <= kBlock && k%lanes == 0 {
+			t.run(nil)
+		} else {
+			var w workspace
+			t.run(&w)
+		}
+	case n >= g.nv:
+		g.rows(dst, ldd, 1)
+	case m >= g.nv: // few rows of b: the same products with the roles swapped
+		g.a, g.lda, g.m, g.b, g.ldb, g.n = b, ldb, n, a, lda, m
+		g.rows(dst, 1, ldd)
+	default:
+		g.dots()
+	}
+}
+
+func checkMatrix(name string, have, stride, rows, cols int) {
+	if stride < cols || have < cols || rows > 1 && stride > (have-cols)/(rows-1) {
+		panic(fmt.Sprintf("kernel: matrix %s [%d, %d] with stride %d does not fit %d elements", name, rows, cols, stride, have))
+	}
+}
+
+// gemm is one product and the tile shape it is cut with.
+type gemm struct {
+	dst, a, b     []float32
+	ldd, lda, ldb int
+	m, n, k       int
+	mr, nr, nv    int
+	accumulate    bool
+}
+
+// tiling walks a gemm in blocks of tiles. A tile at the ragged edge starts
+// earlier instead of being smaller, so it computes some elements again.
+type tiling struct {
+	gemm
+	i0, i1, j0, j1 int // current block: rows of a, rows of b
+}
+
+// workspace is what a product needs that takes more than one block of k.
+type workspace struct {
+	acc   [rowBlock * colBlock * lanes]float32
+	tailA [rowBlock * lanes]float32
+	tailB [colBlock * lanes]float32
+}
+
+func (g *tiling) run(w *workspace) {
+	pass := max(l2Floats/max(g.k, 1)/colBlock, 1) * colBlock
+	for jp := 0; jp < g.n; jp += pass {
+		jend := min(jp+pass, g.n)
+		for g.i0 = 0; g.i0 < g.m; g.i0 += rowBlock {
+			g.i1 = min(g.i0+rowBlock, g.m)
+			for g.j0 = jp; g.j0 < jend; g.j0 += colBlock {
+				g.j1 = min(g.j0+colBlock, jend)
+				g.block(w)
+			}
+		}
+	}
+}
+
+// block computes rows [i0, i1) × [j0, j1) of dst, walking k in blocks and
+// keeping the lanes in acc between them. What is left of k after the last
+// multiple of 16 is one more block, copied and padded with zeros.
+func (g *tiling) block(w *workspace) {
+	whole := g.k &^ (lanes - 1)
+	for k0 := 0; k0 < whole || k0 == 0; k0 += kBlock {
+		kn := min(kBlock, whole-k0)
+		g.sweep(w, k0, kn, k0+kn == g.k)
+	}
+	if whole == g.k {
+		return
+	}
+	clear(w.tailA[:])
+	clear(w.tailB[:])
+	for i := g.i0; i < g.i1; i += g.mr {
+		packTail(w.tailA[(i-g.i0)*lanes:], g.a, g.lda, min(i, g.m-g.mr), g.mr, whole, g.k)
+	}
+	for j := g.j0; j < g.j1; j += g.nr {
+		packTail(w.tailB[(j-g.j0)*lanes:], g.b, g.ldb, min(j, g.n-g.nr), g.nr, whole, g.k)
+	}
+	for j := g.j0; j < g.j1; j += g.nr {
+		for i := g.i0; i < g.i1; i += g.mr {
+			g.finish(w, i, j, w.tailA[(i-g.i0)*lanes:], lanes, w.tailB[(j-g.j0)*lanes:], lanes, lanes, modeResume)
+		}
+	}
+}
+
+// packTail copies columns [k0, k1) of n rows to rows of 16.
+func packTail(dst, src []float32, ld, row, n, k0, k1 int) {
+	for r := range n {
+		copy(dst[r*lanes:], src[(row+r)*ld+k0:(row+r)*ld+k1])
+	}
+}
+
+// sweep adds k in [k0, k0+kn) to the lanes of every tile of the block; last
+// says that this completes the sums.
+func (g *tiling) sweep(w *workspace, k0, kn int, last bool) {
+	mode := 0
+	if k0 > 0 {
+		mode = modeResume
+	}
+	for j := g.j0; j < g.j1; j += g.nr {
+		jt := min(j, g.n-g.nr)
+		for i := g.i0; i < g.i1; i += g.mr {
+			it := min(i, g.m-g.mr)
+			a, b := g.a[it*g.lda+k0:], g.b[jt*g.ldb+k0:]
+			if last {
+				g.finish(w, i, j, a, g.lda, b, g.ldb, kn, mode)
+			} else {
+				tile(nil, 0, first(a), g.lda, first(b), g.ldb, kn, g.lanesOf(w, i, j), mode)
+			}
+		}
+	}
+}
+
+// lanesOf returns where the tile that covers (i, j) keeps its lanes.
+func (g *tiling) lanesOf(w *workspace, i, j int) *float32 {
+	if w == nil {
+		return nil
+	}
+	return &w.acc[((i-g.i0)*colBlock+(j-g.j0)*g.mr)*lanes]
+}
+
+// finish runs the last block of k of the tile that covers (i, j). A shifted
+// tile may write its elements again, but it may not add to them again.
+func (g *tiling) finish(w *workspace, i, j int, a []float32, lda int, b []float32, ldb, kn, mode int) {
+	mode |= modeFinish
+	it, jt := min(i, g.m-g.mr), min(j, g.n-g.nr)
+	out := g.dst[it*g.ldd+jt:]
+	if !g.accumulate || (it == i && jt == j) {
+		if g.accumulate {
+			mode |= modeAdd
+		}
+		tile(&out[0], g.ldd, first(a), lda, first(b), ldb, kn, g.lanesOf(w, i, j), mode)
+		return
+	}
+	var t [rowBlock * colBlock]float32
+	tile(&t[0], g.nr, first(a), lda, first(b), ldb, kn, g.lanesOf(w, i, j), mode)
+	for r := i - it; r < g.mr; r++ {
+		for c := j - jt; c < g.nr; c++ {
+			out[r*g.ldd+c] += t[r*g.nr+c]
+		}
+	}
+}
+
+// first returns the address of x[0], or nil where k = 0 leaves no element.
+func first(x []float32) *float32 {
+	if len(x) == 0 {
+		return nil
+	}
+	return &x[0]
+}

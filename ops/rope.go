@@ -1,0 +1,113 @@
+package ops
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/ops/internal/kernel"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Rotary describes a rotary position embedding: pair i of a head (elements i
+// and i + D/2) turns by position · InvFreq[i], and is stretched by Scale.
+type Rotary struct {
+	InvFreq []float32 // [D/2], radians a position
+	Scale   float32
+}
+
+// YaRN returns the rotary embedding of GPT-OSS for heads of size d: frequencies
+// theta^(-2i/d), slowed by factor where a pair turns less than betaSlow times
+// within the original context, untouched where it turns more than betaFast
+// times, and blended linearly between. The bounds of the blend are not
+// truncated to integers. Scale is 0.1·ln(factor) + 1. With factor 1 it is the
+// plain rotary embedding.
+//
+// Source: arXiv 2309.00071; gpt_oss/torch/model.py, RotaryEmbedding.
+func YaRN(d int, theta, factor, betaFast, betaSlow, originalContext float64) Rotary {
+	inv := make([]float32, d/2)
+	pair := func(turns float64) float64 {
+		return float64(d) / 2 * math.Log(originalContext/(turns*2*math.Pi)) / math.Log(theta)
+	}
+	low, high := pair(betaFast), pair(betaSlow)
+	for i := range inv {
+		f := math.Pow(theta, 2*float64(i)/float64(d))
+		if factor == 1 {
+			inv[i] = float32(1 / f)
+			continue
+		}
+		r := min(max((float64(i)-low)/(high-low), 0), 1)
+		inv[i] = float32((1-r)/f + r/(factor*f))
+	}
+	scale := 1.0
+	if factor > 1 {
+		scale = 0.1*math.Log(factor) + 1
+	}
+	return Rotary{inv, float32(scale)}
+}
+
+type rope struct {
+	graph.Base
+	Rotary
+}
+
+// Rope applies a rotary embedding to every head of x, at each token's position
+// in its sequence.
+//
+// Shapes: x [T, heads·D] -> the same, D = 2·len(InvFreq).
+func Rope(b *graph.Builder, name string, r Rotary, x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(name, &rope{
+		Base: graph.Base{Kind: "rope", Attributes: name,
+			In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)},
+		Rotary: r,
+	}, x)
+}
+
+func (o *rope) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
+	shapes, err := gorgonia.DimSizersToShapes(in)
+	if err != nil {
+		return nil, err
+	}
+	if s := shapes[0]; len(o.InvFreq) == 0 || s[1]%(2*len(o.InvFreq)) != 0 {
+		return nil, fmt.Errorf("rope of shape %v with heads of %d", s, 2*len(o.InvFreq))
+	}
+	return shapes[0].Clone(), nil
+}
+
+func (o *rope) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return graph.Do(o, in...) }
+
+func (o *rope) Prepare(a *graph.Args) (graph.Step, error) {
+	cpu, err := graph.HostDevice(a, o.Kind)
+	if err != nil {
+		return nil, err
+	}
+	x, out := a.In[0].Float32s(), a.Out.Float32s()
+	w, half := a.Out.Shape()[1], len(o.InvFreq)
+	angles := make([][]float32, cpu.Threads()) // [2][D/2] a worker: cosines, sines
+	for i := range angles {
+		angles[i] = make([]float32, 2*half)
+	}
+	positions := make([]int32, a.MaxRows)
+	do := func(worker, t int) {
+		cos, sin := angles[worker][:half], angles[worker][half:]
+		for i, f := range o.InvFreq {
+			// The product is rounded to float32, as the reference does; it
+			// matters at long positions.
+			s, c := math.Sincos(float64(float32(positions[t]) * f))
+			cos[i], sin[i] = float32(c)*o.Scale, float32(s)*o.Scale
+		}
+		for at := t * w; at < (t+1)*w; at += 2 * half {
+			kernel.Rope(out[at:at+2*half], x[at:at+2*half], cos, sin)
+		}
+	}
+	return func(b *graph.Batch) error {
+		for _, s := range b.Segments {
+			for i := range s.Len {
+				positions[s.Row+i] = int32(s.Start + i)
+			}
+		}
+		cpu.Parallel(b.Rows(), do)
+		return nil
+	}, nil
+}
