@@ -63,7 +63,7 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 		if err := c.want(p.Name+".codes", []safetensors.Dtype{"I8"}, p.Out, p.In); err != nil {
 			return err
 		}
-		return c.want(p.Name+".scales", []safetensors.Dtype{"F32"}, p.Out)
+		return c.want(p.Name+".scales", []safetensors.Dtype{"F16"}, p.Out)
 	case FormatInt4:
 		if p.Experts > 0 {
 			return fmt.Errorf("%s has format int4; experts can only be ternary or as in the source", p.Name)

@@ -46,7 +46,7 @@ type Format struct {
 // The formats of tensors that tritium wrote.
 const (
 	FormatTernary = "ternary" // ternaryop.Matrix: <name>.codes, <name>.scales (half floats)
-	FormatInt8    = "int8"    // <name>.codes [Out, In], <name>.scales (float32 [Out])
+	FormatInt8    = "int8"    // <name>.codes [Out, In], <name>.scales (half floats [Out])
 	FormatInt4    = "int4"    // <name>.codes [Out, In/2], <name>.scales (half floats [Out, In/Group])
 )
 

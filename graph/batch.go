@@ -36,7 +36,11 @@ func (b *Batch) Reset() {
 // A sequence may be in a batch once.
 func (b *Batch) Add(seq *Sequence, tokens int) (row int) {
 	row = b.rows
-	b.Segments = append(b.Segments, Segment{seq, seq.length, row, tokens})
+	s := Segment{Sequence: seq, Row: row, Len: tokens}
+	if seq != nil { // Run refuses it
+		s.Start = seq.length
+	}
+	b.Segments = append(b.Segments, s)
 	b.rows += tokens
 	return row
 }
@@ -65,6 +69,8 @@ func (b *Batch) check(p *Plan) error {
 		switch {
 		case s.Sequence == nil || s.Sequence.plan != p:
 			return fmt.Errorf("graph: segment %d: its sequence is not one of this plan", i)
+		case s.Sequence.torn:
+			return fmt.Errorf("graph: segment %d: a run or a truncation of its sequence failed; truncate it first", i)
 		case s.Len < 1 || s.Row != row:
 			return fmt.Errorf("graph: segment %d: %d tokens at row %d, want at least one at row %d", i, s.Len, s.Row, row)
 		case s.Start != s.Sequence.length:
@@ -102,12 +108,13 @@ func wholeBatch(rows int, seq *Sequence) *Batch {
 
 // A Sequence is a growing list of tokens and what the stateful kernels of one
 // plan remember of them. Make one with Plan.NewSequence. It may be used by one
-// run at a time.
+// goroutine at a time.
 type Sequence struct {
 	plan     *Plan
 	states   []State
 	length   int
 	reserved int
+	torn     bool // a run or a truncation stopped half way
 }
 
 // Len returns the number of tokens that runs have appended.
@@ -118,31 +125,9 @@ func (s *Sequence) State(slot int) State { return s.states[slot] }
 
 // Reserve makes room for n tokens in all, so that runs up to there do not
 // allocate.
-func (s *Sequence) Reserve(n int) error { return s.reserve(n) }
-
-// Truncate forgets the tokens at positions n and later. It fails, and the
-// sequence must then be dropped, where a kernel cannot forget exactly.
-func (s *Sequence) Truncate(n int) error {
-	if n < 0 || n > s.length {
-		return fmt.Errorf("graph: truncating a sequence of %d tokens to %d", s.length, n)
-	}
-	for _, st := range s.states {
-		if err := st.Truncate(n); err != nil {
-			return err
-		}
-	}
-	s.length = n
-	return nil
-}
-
-// reserve grows the states by half beyond what was asked, so that a sequence
-// that grows token by token allocates rarely.
-func (s *Sequence) reserve(n int) error {
+func (s *Sequence) Reserve(n int) error {
 	if n <= s.reserved {
 		return nil
-	}
-	if s.reserved > 0 {
-		n = max(n, s.reserved+s.reserved/2)
 	}
 	for _, st := range s.states {
 		if err := st.Reserve(n); err != nil {
@@ -150,5 +135,31 @@ func (s *Sequence) reserve(n int) error {
 		}
 	}
 	s.reserved = n
+	return nil
+}
+
+// grow reserves half as much again where there is no room for n tokens, so
+// that a sequence that grows token by token allocates rarely.
+func (s *Sequence) grow(n int) error {
+	if n <= s.reserved {
+		return nil
+	}
+	return s.Reserve(max(n, s.reserved+s.reserved/2))
+}
+
+// Truncate forgets the tokens at positions n and later, and whatever a run
+// that failed left behind. Where a kernel cannot forget exactly it fails, and
+// the sequence is unusable until it is truncated to 0, which always succeeds.
+func (s *Sequence) Truncate(n int) error {
+	if n < 0 || n > s.length {
+		return fmt.Errorf("graph: truncating a sequence of %d tokens to %d", s.length, n)
+	}
+	s.torn = true
+	for _, st := range s.states {
+		if err := st.Truncate(n); err != nil {
+			return err
+		}
+	}
+	s.length, s.torn = n, false
 	return nil
 }

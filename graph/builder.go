@@ -60,6 +60,16 @@ func (b *Builder) Name(n *gorgonia.Node) string {
 	return n.Name()
 }
 
+// Lookup returns the node with a full name.
+func (b *Builder) Lookup(name string) (*gorgonia.Node, bool) {
+	for n, s := range b.names {
+		if s == name {
+			return n, true
+		}
+	}
+	return nil, false
+}
+
 // Input declares a tensor whose value is given at every run.
 func (b *Builder) Input(name string, dt tensor.Dtype, shape ...int) *gorgonia.Node {
 	full := b.full(name)

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -12,10 +13,12 @@ type compiler struct {
 	plan    *Plan
 	outputs []*gorgonia.Node
 	probes  []probe
+	// parameters are the leaves whose value's memory the plan uses itself.
+	parameters map[*gorgonia.Node]bool
 
-	order_ []*gorgonia.Node // inputs first
+	order  []*gorgonia.Node // inputs first
 	kids   map[*gorgonia.Node][]*gorgonia.Node
-	rows   map[*gorgonia.Node]RowSet
+	rows   map[*gorgonia.Node]rowDomain
 	blocks []block
 	home   map[*gorgonia.Node]int // index into blocks
 }
@@ -31,34 +34,31 @@ type block struct {
 	len int
 }
 
-// order lists the nodes that the outputs need, each after its inputs.
-func (c *compiler) order(g *gorgonia.ExprGraph) error {
+// sort lists the nodes that the outputs need, each after its inputs.
+func (c *compiler) sort(g *gorgonia.ExprGraph) error {
 	sorted, err := gorgonia.Sort(g) // roots first
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}
 	c.kids = make(map[*gorgonia.Node][]*gorgonia.Node, len(sorted))
-	isRoot := make(map[*gorgonia.Node]bool, len(sorted))
+	read := make(map[*gorgonia.Node]bool, len(sorted))
 	for _, n := range sorted {
 		c.kids[n] = childrenOf(n)
-		isRoot[n] = true
-	}
-	for _, n := range sorted {
 		for _, k := range c.kids[n] {
-			isRoot[k] = false
+			read[k] = true
 		}
 	}
 	if len(c.outputs) == 0 {
 		for _, n := range sorted {
-			if isRoot[n] {
+			if !read[n] {
 				c.outputs = append(c.outputs, n)
 			}
 		}
 	}
 	needed := make(map[*gorgonia.Node]bool, len(sorted))
-	for _, n := range c.outputs {
-		if n.Graph() != g {
-			return fmt.Errorf("graph: output %s is a node of another graph", c.plan.name(n))
+	for i, n := range c.outputs {
+		if n == nil || n.Graph() != g {
+			return fmt.Errorf("graph: output %d is not a node of the graph", i)
 		}
 		needed[n] = true
 	}
@@ -74,38 +74,86 @@ func (c *compiler) order(g *gorgonia.ExprGraph) error {
 			return fmt.Errorf("graph: %s and %s have the same hash; give their operators different attributes", c.plan.name(other), c.plan.name(n))
 		}
 		hashes[n.Hashcode()] = n
-		c.order_ = append(c.order_, n)
+		if err := checkNode(n, c.kids[n]); err != nil {
+			return fmt.Errorf("graph: %s: %w", c.plan.name(n), err)
+		}
+		c.order = append(c.order, n)
 	}
-	for i, j := 0, len(c.order_)-1; i < j; i, j = i+1, j-1 {
-		c.order_[i], c.order_[j] = c.order_[j], c.order_[i]
+	if len(c.order) == 0 {
+		return fmt.Errorf("graph: nothing is declared")
+	}
+	slices.Reverse(c.order)
+	return nil
+}
+
+// checkNode refuses what has no value to keep.
+func checkNode(n *gorgonia.Node, kids []*gorgonia.Node) error {
+	_, statement := n.Op().(gorgonia.NoRetOp)
+	// Gorgonia's own statements are recognizable only by having inputs that
+	// they do not count.
+	if n.Op() != nil && n.Op().Arity() == 0 && len(kids) > 0 {
+		statement = true
+	}
+	if statement {
+		return fmt.Errorf("%v is a statement; read results with Plan.Value", n.Op())
+	}
+	dims := 0
+	switch t := n.Type().(type) {
+	case tensor.Dtype:
+	case gorgonia.TensorType:
+		if _, ok := t.Of.(tensor.Dtype); !ok {
+			return fmt.Errorf("a tensor of %v", t.Of)
+		}
+		dims = t.Dims
+	default:
+		return fmt.Errorf("a node of type %v", n.Type())
+	}
+	if dims > 0 && len(n.Shape()) == 0 {
+		return fmt.Errorf("no shape is known")
 	}
 	return nil
 }
 
-// assign decides which nodes share memory. A node's block is free again after
-// the last step that reads it. Inputs and outputs have blocks of their own.
+// constantOf returns the value of gorgonia's constants.
+func constantOf(n *gorgonia.Node) (gorgonia.Value, bool) {
+	k, ok := n.Op().(interface{ Value() gorgonia.Value })
+	if !ok {
+		return nil, false
+	}
+	return k.Value(), true
+}
+
+// assign decides which nodes share memory. A node takes its block before those
+// of its inputs are freed, so it never shares one with them; an input's block
+// is free again after the last step that reads it. Inputs and outputs of the
+// plan have blocks of their own. Constants and parameters need none.
 func (c *compiler) assign() {
-	last := make(map[*gorgonia.Node]int, len(c.order_))
-	for i, n := range c.order_ {
+	last := make(map[*gorgonia.Node]int, len(c.order))
+	for i, n := range c.order {
 		for _, k := range c.kids[n] {
 			last[k] = i
 		}
 	}
-	pinned := make(map[*gorgonia.Node]bool)
+	pinned := make(map[*gorgonia.Node]bool, len(c.outputs))
 	for _, n := range c.outputs {
 		pinned[n] = true
 	}
-	c.home = make(map[*gorgonia.Node]int, len(c.order_))
+	c.home = make(map[*gorgonia.Node]int, len(c.order))
 	var free []int
-	for i, n := range c.order_ {
+	for i, n := range c.order {
+		if _, ok := constantOf(n); ok || c.parameters[n] {
+			continue
+		}
 		size := max(1, n.Shape().TotalSize())
 		if n.Op() == nil || pinned[n] {
 			c.home[n] = c.newBlock(n.Dtype(), size)
-			continue
+		} else {
+			c.home[n] = c.take(&free, n.Dtype(), size)
 		}
-		c.home[n] = c.take(&free, n.Dtype(), size)
-		for _, k := range uniqueNodes(c.kids[n]) {
-			if last[k] == i && k.Op() != nil && !pinned[k] {
+		for j, k := range c.kids[n] {
+			_, has := c.home[k]
+			dead := last[k] == i && !slices.Contains(c.kids[n][:j], k)
+			if has && dead && k.Op() != nil && !pinned[k] {
 				free = append(free, c.home[k])
 			}
 		}
@@ -147,35 +195,30 @@ func (c *compiler) newBlock(dt tensor.Dtype, size int) int {
 // allocate makes the memory and binds every node to its part.
 func (c *compiler) allocate() error {
 	memory := make([]Buffer, len(c.blocks))
-	all := make(map[*gorgonia.Node]Buffer, len(c.order_))
-	for _, n := range c.order_ {
+	for i, b := range c.blocks {
+		c.plan.arena += int64(b.len) * int64(b.dt.Size())
+	}
+	for _, n := range c.order {
 		b, err := c.bind(n, memory)
 		if err != nil {
 			return fmt.Errorf("graph: %s: %w", c.plan.name(n), err)
 		}
-		all[n] = b
+		c.plan.buffers[n] = b
 	}
-	for i, m := range memory {
-		if m.data != nil {
-			c.plan.arena += int64(c.blocks[i].len) * sizeOf(c.blocks[i].dt)
-		}
-	}
-	c.plan.buffers = all
 	return nil
 }
 
-// bind returns a node's buffer. A parameter and a constant are the memory of
-// their value.
+// bind returns a node's buffer.
 func (c *compiler) bind(n *gorgonia.Node, memory []Buffer) (Buffer, error) {
-	if v := n.Value(); v != nil && (n.Op() == nil || n.Op().Arity() == 0) {
-		switch d := v.Data().(type) {
-		case []float32, []float64, []int32:
-			return Buffer{v.Shape(), d}, nil
-		case float32:
-			return Buffer{v.Shape(), []float32{d}}, nil
-		case float64:
-			return Buffer{v.Shape(), []float64{d}}, nil
+	if v, ok := constantOf(n); ok {
+		return bufferOf(v)
+	}
+	if c.parameters[n] {
+		b, err := bufferOf(n.Value())
+		if err == nil && !slices.Equal(b.shape, n.Shape()) {
+			err = fmt.Errorf("a value of shape %v for a parameter of shape %v", b.shape, n.Shape())
 		}
+		return b, err
 	}
 	id := c.home[n]
 	if memory[id].data == nil {
@@ -185,38 +228,33 @@ func (c *compiler) bind(n *gorgonia.Node, memory []Buffer) (Buffer, error) {
 		}
 		memory[id] = b
 	}
-	if n.IsScalar() {
-		b, err := memory[id].reshape(tensor.Shape{1})
-		b.shape = tensor.ScalarShape()
-		return b, err
+	b, err := memory[id].reshape(n.Shape())
+	if err == nil && n.Op() == nil && n.Value() != nil {
+		err = fill(b, n.Value())
 	}
-	return memory[id].reshape(n.Shape())
+	return b, err
 }
 
 // prepare makes the steps.
 func (c *compiler) prepare() error {
 	p := c.plan
-	c.rows = make(map[*gorgonia.Node]RowSet, len(c.order_))
-	for _, n := range c.order_ {
+	c.rows = make(map[*gorgonia.Node]rowDomain, len(c.order))
+	for _, n := range c.order {
 		if n.Op() == nil {
-			p.bound = append(p.bound, n)
+			p.leaves = append(p.leaves, n)
 			continue
 		}
-		if n.Op().Arity() == 0 {
-			continue // a constant
+		if _, ok := constantOf(n); ok {
+			continue
 		}
-		in := make([]Buffer, len(c.kids[n]))
-		for i, k := range c.kids[n] {
-			in[i] = p.buffers[k]
-			c.rows[n] = max(c.rows[n], c.rows[k])
-		}
-		run, err := c.prepareNode(n, in)
+		name := p.name(n)
+		run, in, err := c.prepareNode(n)
 		if err != nil {
-			return fmt.Errorf("graph: %s: %w", p.name(n), err)
+			return fmt.Errorf("graph: %s: %w", name, err)
 		}
-		s := step{node: n, run: run}
+		s := step{name: name, run: run}
 		for _, pr := range c.probes {
-			if name := p.name(n); pr.match(name, n.Op()) {
+			if pr.match(name, n.Op()) {
 				out, f := p.buffers[n], pr.f
 				s.probes = append(s.probes, func(b *Batch) error { return f(name, b, in, out) })
 			}
@@ -225,42 +263,73 @@ func (c *compiler) prepare() error {
 	}
 	// From here on only inputs and outputs have a value of their own.
 	kept := map[*gorgonia.Node]Buffer{}
-	for _, n := range append(p.bound, c.outputs...) {
+	for _, n := range slices.Concat(p.leaves, c.outputs) {
 		kept[n] = p.buffers[n]
 	}
 	p.buffers = kept
 	return nil
 }
 
-func (c *compiler) prepareNode(n *gorgonia.Node, in []Buffer) (Step, error) {
+func (c *compiler) prepareNode(n *gorgonia.Node) (run Step, in []Buffer, err error) {
+	for _, k := range c.kids[n] {
+		in = append(in, c.plan.buffers[k])
+	}
+	rows, err := c.rowsOf(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.rows[n] = rows
 	k, ok := n.Op().(Kernel)
 	if !ok {
-		return foreignStep(n, in, c.plan.buffers[n])
+		run, err = foreignStep(n.Op(), in, c.plan.buffers[n])
+		return run, in, err
 	}
-	if _, ok := k.(RowSelector); ok {
-		if c.rows[n] == OutputRows {
-			return nil, fmt.Errorf("its input's rows are selected already")
-		}
-		c.rows[n] = OutputRows
-	}
-	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: c.rows[n], Out: c.plan.buffers[n], In: in}
+	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: rows.set(), Out: c.plan.buffers[n], In: slices.Clone(in)}
 	if s, ok := k.(Stateful); ok {
 		a.State = len(c.plan.states)
 		c.plan.states = append(c.plan.states, s)
 	}
-	return k.Prepare(a)
+	run, err = k.Prepare(a)
+	if err == nil && run == nil {
+		err = fmt.Errorf("%v prepared no step", k)
+	}
+	return run, in, err
 }
 
-func uniqueNodes(ns []*gorgonia.Node) []*gorgonia.Node {
-	var out []*gorgonia.Node
-	for i, n := range ns {
-		seen := false
-		for _, m := range ns[:i] {
-			seen = seen || m == n
-		}
-		if !seen {
-			out = append(out, n)
-		}
+// rowDomain says what a node's rows are while it is being compiled. Leaves
+// and what is computed from parameters alone fit either domain.
+type rowDomain uint8
+
+const (
+	anyRows rowDomain = iota
+	tokenRows
+	outputRows
+)
+
+func (d rowDomain) set() RowSet {
+	if d == outputRows {
+		return OutputRows
 	}
-	return out
+	return TokenRows
+}
+
+func (c *compiler) rowsOf(n *gorgonia.Node) (rowDomain, error) {
+	var seen [outputRows + 1]bool
+	input := false
+	for _, k := range c.kids[n] {
+		seen[c.rows[k]] = true
+		input = input || k.Op() == nil && !c.parameters[k]
+	}
+	_, selects := n.Op().(RowSelector)
+	switch {
+	case selects && seen[outputRows]:
+		return anyRows, fmt.Errorf("its input's rows are selected already")
+	case seen[outputRows] && seen[tokenRows]:
+		return anyRows, fmt.Errorf("it mixes selected rows with all rows of the batch")
+	case selects || seen[outputRows]:
+		return outputRows, nil
+	case input || seen[tokenRows]:
+		return tokenRows, nil
+	}
+	return anyRows, nil
 }

@@ -68,8 +68,9 @@ type State interface {
 	// Reserve makes room for a sequence of that many tokens, so that runs up
 	// to it need no allocation.
 	Reserve(tokens int) error
-	// Truncate forgets what was kept for tokens at positions n and later. It
-	// fails where that cannot be done exactly; n = 0 always can.
+	// Truncate forgets what was kept for tokens at positions n and later, be it
+	// more than the sequence counts (a run that failed). It fails where that
+	// cannot be done exactly; n = 0 never fails.
 	Truncate(n int) error
 }
 
@@ -88,7 +89,7 @@ type Base struct {
 	Out gorgonia.TensorType
 }
 
-// Float32Tensor and Int32Tensor are the types kernels mostly have.
+// Float32Tensor is the type of activations.
 func Float32Tensor(dims int) gorgonia.TensorType {
 	return gorgonia.TensorType{Dims: dims, Of: tensor.Float32}
 }
@@ -133,28 +134,35 @@ func (o *Base) Hashcode() uint32 {
 func (o *Base) String() string { return o.Kind }
 
 // Do runs a kernel on whole values, as gorgonia's machines call it: every row
-// of the first axis belongs to one new sequence that starts at position 0. It
-// is what a kernel's Do method returns. It allocates; plans do not use it.
+// of the first input's first axis belongs to one new sequence that starts at
+// position 0. It is what a kernel's Do method returns. It allocates; plans do
+// not use it.
 func Do(k Kernel, inputs ...gorgonia.Value) (gorgonia.Value, error) {
 	dev := NewCPU(1)
 	shapes := make([]gorgonia.DimSizer, len(inputs))
 	args := &Args{Device: dev, In: make([]Buffer, len(inputs))}
 	for i, v := range inputs {
-		shapes[i] = v.Shape()
-		args.In[i] = NewHostBuffer(v.Shape(), v.Data())
+		var err error
+		if args.In[i], err = bufferOf(v); err != nil {
+			return nil, fmt.Errorf("graph: %v: input %d: %w", k, i, err)
+		}
+		shapes[i] = args.In[i].shape
 	}
+	if len(inputs) == 0 || len(args.In[0].shape) == 0 {
+		return nil, fmt.Errorf("graph: %v: the first input has no rows", k)
+	}
+	args.MaxRows = args.In[0].shape[0]
 	shape, err := k.InferShape(shapes...)
 	if err != nil {
 		return nil, err
 	}
-	out, ok := k.Type().(*hm.FunctionType).Ret(true).(gorgonia.TensorType)
-	if !ok {
-		return nil, fmt.Errorf("graph: %v: the output is not a tensor", k)
-	}
-	if args.Out, err = dev.Alloc(shape, out.Of.(tensor.Dtype)); err != nil {
+	dt, err := outputType(k)
+	if err != nil {
 		return nil, err
 	}
-	args.MaxRows = args.In[0].Shape()[0]
+	if args.Out, err = dev.Alloc(shape, dt); err != nil {
+		return nil, err
+	}
 	seq := &Sequence{}
 	if s, ok := k.(Stateful); ok {
 		st, err := s.NewState(dev)
@@ -167,12 +175,26 @@ func Do(k Kernel, inputs ...gorgonia.Value) (gorgonia.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := wholeBatch(args.MaxRows, seq)
-	if err := seq.reserve(args.MaxRows); err != nil {
+	if err := seq.Reserve(args.MaxRows); err != nil {
 		return nil, err
 	}
-	if err := step(b); err != nil {
+	if err := step(wholeBatch(args.MaxRows, seq)); err != nil {
 		return nil, err
 	}
-	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(args.Out.Data())), nil
+	return valueOf(args.Out)
+}
+
+// outputType returns the element type of what a kernel computes.
+func outputType(k Kernel) (tensor.Dtype, error) {
+	if f, ok := k.Type().(*hm.FunctionType); ok {
+		switch t := f.Ret(true).(type) {
+		case tensor.Dtype:
+			return t, nil
+		case gorgonia.TensorType:
+			if dt, ok := t.Of.(tensor.Dtype); ok {
+				return dt, nil
+			}
+		}
+	}
+	return tensor.Dtype{}, fmt.Errorf("graph: %v: the output is not a tensor", k)
 }

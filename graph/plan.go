@@ -1,7 +1,9 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -16,14 +18,15 @@ type Plan struct {
 	name    func(*gorgonia.Node) string
 	steps   []step
 	buffers map[*gorgonia.Node]Buffer // inputs, outputs
-	bound   []*gorgonia.Node          // inputs whose value RunAll reads from the node
+	leaves  []*gorgonia.Node          // inputs and parameters
 	states  []Stateful
 	arena   int64
-	whole   *Batch // RunAll's batch
+	running atomic.Bool
+	whole   *Batch // RunAll's, made by its first call
 }
 
 type step struct {
-	node   *gorgonia.Node
+	name   string
 	run    Step
 	probes []Step
 }
@@ -49,10 +52,6 @@ func WithProbe(match func(name string, op gorgonia.Op) bool, p Probe) Option {
 	return func(c *compiler) { c.probes = append(c.probes, probe{match, p}) }
 }
 
-func withNames(name func(*gorgonia.Node) string) Option {
-	return func(c *compiler) { c.plan.name = name }
-}
-
 // Compile turns a graph into a plan for batches of at most maxRows rows: it
 // orders the nodes, gives them memory that is shared between nodes whose lives
 // do not overlap, and prepares every kernel.
@@ -60,9 +59,13 @@ func withNames(name func(*gorgonia.Node) string) Option {
 // Compiling reads the graph through gorgonia's caches, so one graph may be
 // compiled by one goroutine at a time. Compiled plans only read it.
 //
+// Leaves that Builder.Parameter did not declare have memory of their own; a
+// value they have already is copied there.
+//
 // Errors: a node without a shape or with a type the device cannot hold, two
-// nodes with one hash, a statement node (gorgonia.Read: use Plan.Value), and
-// whatever a kernel's Prepare refuses; each names the node.
+// nodes with one hash, a statement node (gorgonia.Read: use Plan.Value), a node
+// that reads selected rows and all rows (see RowSelector), and whatever a
+// kernel's Prepare refuses; each names the node.
 func Compile(g *gorgonia.ExprGraph, dev Device, maxRows int, opts ...Option) (*Plan, error) {
 	if maxRows < 1 {
 		return nil, fmt.Errorf("graph: compiling for %d rows", maxRows)
@@ -71,7 +74,7 @@ func Compile(g *gorgonia.ExprGraph, dev Device, maxRows int, opts ...Option) (*P
 	for _, o := range opts {
 		o(c)
 	}
-	if err := c.order(g); err != nil {
+	if err := c.sort(g); err != nil {
 		return nil, err
 	}
 	c.assign()
@@ -118,48 +121,70 @@ func (p *Plan) NewSequence() (*Sequence, error) {
 
 // Run computes the outputs for a batch and appends its tokens to their
 // sequences. With kernels only, and sequences that have room, it allocates
-// nothing. After an error the sequences of the batch are unusable until they
-// are truncated to 0.
+// nothing.
+//
+// Errors: a batch the plan cannot take, which changes nothing; a step or a
+// probe that fails, after which the batch's sequences must be truncated before
+// they are used again. A second call while one is running is refused.
 func (p *Plan) Run(b *Batch) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return errors.New("graph: the plan is running another batch; give every goroutine a plan of its own")
+	}
+	defer p.running.Store(false)
 	if err := b.check(p); err != nil {
 		return err
 	}
-	for _, s := range b.Segments {
-		if err := s.Sequence.reserve(s.Start + s.Len); err != nil {
+	for i := range b.Segments {
+		s := &b.Segments[i]
+		if err := s.Sequence.grow(s.Start + s.Len); err != nil {
 			return err
 		}
+	}
+	for i := range b.Segments {
+		b.Segments[i].Sequence.torn = true
 	}
 	for i := range p.steps {
 		s := &p.steps[i]
 		if err := s.run(b); err != nil {
-			return fmt.Errorf("graph: %s: %w", p.name(s.node), err)
+			return fmt.Errorf("graph: %s: %w", s.name, err)
 		}
 		for _, probe := range s.probes {
 			if err := probe(b); err != nil {
-				return fmt.Errorf("graph: probe of %s: %w", p.name(s.node), err)
+				return fmt.Errorf("graph: probe of %s: %w", s.name, err)
 			}
 		}
 	}
 	for i := range b.Segments {
 		s := &b.Segments[i]
 		s.Sequence.length += s.Len
+		s.Sequence.torn = false
 	}
 	return nil
 }
 
-// RunAll computes every row for one new sequence, with the inputs' values as
-// gorgonia.Let set them.
+// RunAll computes all rows, for one sequence that starts anew. Inputs and
+// parameters that have a value of their own, such as gorgonia.Let gives, are
+// set to it first; the others keep what was written through Plan.Value.
 func (p *Plan) RunAll() error {
-	for _, n := range p.bound {
-		if err := copyValue(p.buffers[n], n.Value()); err != nil {
+	for _, n := range p.leaves {
+		v := n.Value()
+		if v == nil {
+			continue
+		}
+		if err := fill(p.buffers[n], v); err != nil {
 			return fmt.Errorf("graph: input %s: %w", p.name(n), err)
 		}
 	}
-	seq, err := p.NewSequence()
-	if err != nil {
+	if p.whole == nil {
+		seq, err := p.NewSequence()
+		if err != nil {
+			return err
+		}
+		p.whole = wholeBatch(p.maxRows, seq)
+	}
+	if err := p.whole.Segments[0].Sequence.Truncate(0); err != nil {
 		return err
 	}
-	p.whole = wholeBatch(p.maxRows, seq)
 	return p.Run(p.whole)
 }
 
@@ -169,42 +194,3 @@ func (p *Plan) Reset() {}
 
 // Close releases nothing of the device, which the caller owns.
 func (p *Plan) Close() error { return nil }
-
-// copyValue writes a value that was bound to an input node after compilation
-// into the input's buffer.
-func copyValue(dst Buffer, v gorgonia.Value) error {
-	if v == nil {
-		return nil // written through Plan.Value
-	}
-	if !v.Shape().Eq(dst.shape) {
-		return fmt.Errorf("a value of shape %v for an input of shape %v", v.Shape(), dst.shape)
-	}
-	ok := false
-	switch d := dst.data.(type) {
-	case []float32:
-		ok = copySlice(d, v.Data())
-	case []float64:
-		ok = copySlice(d, v.Data())
-	case []int32:
-		ok = copySlice(d, v.Data())
-	}
-	if !ok {
-		return fmt.Errorf("a value of %T for an input of %T", v.Data(), dst.data)
-	}
-	return nil
-}
-
-// copySlice copies a tensor's slice or a scalar.
-func copySlice[T any](dst []T, src any) bool {
-	switch s := src.(type) {
-	case []T:
-		copy(dst, s)
-	case T:
-		dst[0] = s
-	default:
-		return false
-	}
-	return true
-}
-
-func sizeOf(dt tensor.Dtype) int64 { return int64(dt.Size()) }

@@ -6,12 +6,13 @@ package kernel
 // b, and one row of a by 4 of b with contiguous dst. k is a multiple of 16.
 // The lanes of every dot product start from acc with modeResume, else from +0;
 // with modeFinish they are folded into dst, on top of it with modeAdd; else
-// they are stored to acc:
+// they are stored to acc. On its way the tile asks for k elements at next,
+// which it does not use, to be brought into the L2 cache:
 //
 //	for k' := range k { lane[i][j][k'%16] = fma(a[i*lda+k'], b[j*ldb+k'], lane[i][j][k'%16]) }
 //
 //go:noescape
-func tileAVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int)
+func tileAVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
 
 //go:noescape
 func gemvAVX2(dst, a, b *float32, ldb, k int, acc *float32, mode int)

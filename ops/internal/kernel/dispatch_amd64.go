@@ -22,11 +22,11 @@ func tileShape() (mr, nr, nv int) {
 	return 2, 3, 4
 }
 
-func tile(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int) {
+func tile(dst *float32, ldd int, p *panel) {
 	if useAVX512 {
-		tileAVX512(dst, ldd, a, lda, b, ldb, k, acc, mode)
+		tileAVX512(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)
 	} else {
-		tileAVX2(dst, ldd, a, lda, b, ldb, k, acc, mode)
+		tileAVX2(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)
 	}
 }
 

@@ -13,8 +13,8 @@ func tiled() bool { return useNEON }
 // one gemv.
 func tileShape() (mr, nr, nv int) { return 2, 3, 4 }
 
-func tile(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int) {
-	tileNEON(dst, ldd, a, lda, b, ldb, k, acc, mode)
+func tile(dst *float32, ldd int, p *panel) {
+	tileNEON(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)
 }
 
 func gemv(dst, a, b *float32, ldb, k int, acc *float32, mode int) {

@@ -6,7 +6,7 @@ func tiled() bool { return false }
 
 func tileShape() (mr, nr, nv int) { panic("kernel: no tile kernel") }
 
-func tile(*float32, int, *float32, int, *float32, int, int, *float32, int) {
+func tile(*float32, int, *panel) {
 	panic("kernel: no tile kernel")
 }
 

@@ -26,8 +26,8 @@
 	VSHUFPS $hi, y, x, Y1 \
 	VADDPS  Y1, Y0, x
 
-// func tileAVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int)
-TEXT ·tileAVX2(SB), NOSPLIT, $0-72
+// func tileAVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
+TEXT ·tileAVX2(SB), NOSPLIT, $0-80
 	MOVQ a+16(FP), AX
 	MOVQ lda+24(FP), R8
 	SHLQ $2, R8
@@ -37,6 +37,7 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-72
 	MOVQ k+48(FP), CX
 	MOVQ acc+56(FP), R12
 	MOVQ mode+64(FP), R13
+	MOVQ next+72(FP), R11
 	TESTQ $1, R13
 	JZ   zero
 	VMOVUPS 0(R12), Y4
@@ -72,6 +73,7 @@ test:
 	JZ   done
 
 loop:
+	PREFETCHT1 (R11)
 	VMOVUPS (AX), Y0
 	VMOVUPS (AX)(R8*1), Y1
 	STEP((BX), Y4, Y10)
@@ -84,6 +86,7 @@ loop:
 	STEP(32(BX)(R10*2), Y9, Y15)
 	ADDQ $64, AX
 	ADDQ $64, BX
+	ADDQ $64, R11
 	DECQ CX
 	JNZ  loop
 

@@ -54,8 +54,8 @@
 	VMOVLPS       X1, 16(DI)  \
 	ADDQ          SI, DI
 
-// func tileAVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int)
-TEXT ·tileAVX512(SB), NOSPLIT, $0-72
+// func tileAVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
+TEXT ·tileAVX512(SB), NOSPLIT, $0-80
 	MOVQ a+16(FP), AX
 	MOVQ lda+24(FP), R8
 	SHLQ $2, R8
@@ -68,6 +68,7 @@ TEXT ·tileAVX512(SB), NOSPLIT, $0-72
 	MOVQ k+48(FP), CX
 	MOVQ acc+56(FP), R12
 	MOVQ mode+64(FP), R13
+	MOVQ next+72(FP), R11
 	TESTQ $1, R13
 	JZ   zero
 	VMOVUPS 0(R12), Z8
@@ -127,6 +128,7 @@ test:
 	JZ   done
 
 loop:
+	PREFETCHT1 (R11)
 	VMOVUPS (AX), Z0
 	VMOVUPS (AX)(R8*1), Z1
 	VMOVUPS (AX)(R8*2), Z2
@@ -139,6 +141,7 @@ loop:
 	STEP((DX)(R10*2), Z13, Z19, Z25, Z31)
 	ADDQ $64, AX
 	ADDQ $64, BX
+	ADDQ $64, R11
 	ADDQ $64, DX
 	DECQ CX
 	JNZ  loop

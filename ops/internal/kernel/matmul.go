@@ -15,7 +15,7 @@ const (
 const (
 	rowBlock = 4
 	colBlock = 24
-	kBlock   = 512
+	kBlock   = 4096
 	l2Floats = 96 << 10
 	maxNV    = 8
 )
@@ -80,6 +80,8 @@ type gemm struct {
 // earlier instead of being smaller, so it computes some elements again.
 type tiling struct {
 	gemm
+	pass           int // rows of b per pass over a
+	fetch          int // row of a tile of b whose successor is fetched early, or nr
 	i0, i1, j0, j1 int // current block: rows of a, rows of b
 }
 
@@ -90,12 +92,22 @@ type workspace struct {
 	tailB [colBlock * lanes]float32
 }
 
+// panel is what one tile multiplies in one block of k.
+type panel struct {
+	a, b     *float32
+	lda, ldb int
+	k, mode  int
+	acc      *float32 // lanes between blocks of k
+	next     *float32 // fetched early for a later tile
+}
+
 func (g *tiling) run(w *workspace) {
-	pass := max(l2Floats/max(g.k, 1)/colBlock, 1) * colBlock
-	for jp := 0; jp < g.n; jp += pass {
-		jend := min(jp+pass, g.n)
+	g.pass = max(l2Floats/max(g.k, 1)/colBlock, 1) * colBlock
+	for jp := 0; jp < g.n; jp += g.pass {
+		jend := min(jp+g.pass, g.n)
 		for g.i0 = 0; g.i0 < g.m; g.i0 += rowBlock {
 			g.i1 = min(g.i0+rowBlock, g.m)
+			g.plan()
 			for g.j0 = jp; g.j0 < jend; g.j0 += colBlock {
 				g.j1 = min(g.j0+colBlock, jend)
 				g.block(w)
@@ -105,13 +117,12 @@ func (g *tiling) run(w *workspace) {
 }
 
 // block computes rows [i0, i1) × [j0, j1) of dst, walking k in blocks and
-// keeping the lanes in acc between them. What is left of k after the last
+// keeping the lanes in w between them. What is left of k after the last
 // multiple of 16 is one more block, copied and padded with zeros.
 func (g *tiling) block(w *workspace) {
 	whole := g.k &^ (lanes - 1)
 	for k0 := 0; k0 < whole || k0 == 0; k0 += kBlock {
-		kn := min(kBlock, whole-k0)
-		g.sweep(w, k0, kn, k0+kn == g.k)
+		g.sweep(w, k0, min(kBlock, whole-k0))
 	}
 	if whole == g.k {
 		return
@@ -124,9 +135,12 @@ func (g *tiling) block(w *workspace) {
 	for j := g.j0; j < g.j1; j += g.nr {
 		packTail(w.tailB[(j-g.j0)*lanes:], g.b, g.ldb, min(j, g.n-g.nr), g.nr, whole, g.k)
 	}
+	p := panel{lda: lanes, ldb: lanes, k: lanes}
 	for j := g.j0; j < g.j1; j += g.nr {
 		for i := g.i0; i < g.i1; i += g.mr {
-			g.finish(w, i, j, w.tailA[(i-g.i0)*lanes:], lanes, w.tailB[(j-g.j0)*lanes:], lanes, lanes, modeResume)
+			p.a, p.b, p.acc = &w.tailA[(i-g.i0)*lanes], &w.tailB[(j-g.j0)*lanes], g.lanesOf(w, i, j)
+			p.mode, p.next = modeResume, p.a
+			g.finish(i, j, &p)
 		}
 	}
 }
@@ -138,25 +152,50 @@ func packTail(dst, src []float32, ld, row, n, k0, k1 int) {
 	}
 }
 
-// sweep adds k in [k0, k0+kn) to the lanes of every tile of the block; last
-// says that this completes the sums.
-func (g *tiling) sweep(w *workspace, k0, kn int, last bool) {
+// sweep adds k in [k0, k0+kn) to the lanes of every tile of the block.
+func (g *tiling) sweep(w *workspace, k0, kn int) {
+	p := panel{lda: g.lda, ldb: g.ldb, k: kn}
 	mode := 0
 	if k0 > 0 {
 		mode = modeResume
 	}
 	for j := g.j0; j < g.j1; j += g.nr {
-		jt := min(j, g.n-g.nr)
+		p.b = first(g.b[min(j, g.n-g.nr)*g.ldb+k0:])
 		for i := g.i0; i < g.i1; i += g.mr {
-			it := min(i, g.m-g.mr)
-			a, b := g.a[it*g.lda+k0:], g.b[jt*g.ldb+k0:]
-			if last {
-				g.finish(w, i, j, a, g.lda, b, g.ldb, kn, mode)
+			p.a, p.acc = first(g.a[min(i, g.m-g.mr)*g.lda+k0:]), g.lanesOf(w, i, j)
+			p.mode, p.next = mode, p.a
+			if i == g.i0 {
+				p.next = g.ahead(j, k0, p.a)
+			}
+			if k0+kn == g.k {
+				g.finish(i, j, &p)
 			} else {
-				tile(nil, 0, first(a), g.lda, first(b), g.ldb, kn, g.lanesOf(w, i, j), mode)
+				tile(nil, 0, &p)
 			}
 		}
 	}
+}
+
+// plan decides which row of the next pass over b the tiles of this block fetch
+// in place of their own first row: the rows of a together fetch each row of b
+// once, evenly, so that no pass begins by waiting for memory.
+func (g *tiling) plan() {
+	blocks := (g.m + rowBlock - 1) / rowBlock
+	t := g.i0 / rowBlock
+	g.fetch = t * g.nr / blocks
+	if t > 0 && (t-1)*g.nr/blocks == g.fetch {
+		g.fetch = g.nr // nothing
+	}
+}
+
+// ahead returns what the first tile over the rows from j of b should fetch, or
+// itself, which it reads anyway.
+func (g *tiling) ahead(j, k0 int, own *float32) *float32 {
+	row := j + g.pass + g.fetch
+	if Off || g.fetch == g.nr || row >= g.n {
+		return own
+	}
+	return first(g.b[row*g.ldb+k0:])
 }
 
 // lanesOf returns where the tile that covers (i, j) keeps its lanes.
@@ -169,19 +208,19 @@ func (g *tiling) lanesOf(w *workspace, i, j int) *float32 {
 
 // finish runs the last block of k of the tile that covers (i, j). A shifted
 // tile may write its elements again, but it may not add to them again.
-func (g *tiling) finish(w *workspace, i, j int, a []float32, lda int, b []float32, ldb, kn, mode int) {
-	mode |= modeFinish
+func (g *tiling) finish(i, j int, p *panel) {
+	p.mode |= modeFinish
 	it, jt := min(i, g.m-g.mr), min(j, g.n-g.nr)
 	out := g.dst[it*g.ldd+jt:]
 	if !g.accumulate || (it == i && jt == j) {
 		if g.accumulate {
-			mode |= modeAdd
+			p.mode |= modeAdd
 		}
-		tile(&out[0], g.ldd, first(a), lda, first(b), ldb, kn, g.lanesOf(w, i, j), mode)
+		tile(&out[0], g.ldd, p)
 		return
 	}
 	var t [rowBlock * colBlock]float32
-	tile(&t[0], g.nr, first(a), lda, first(b), ldb, kn, g.lanesOf(w, i, j), mode)
+	tile(&t[0], g.nr, p)
 	for r := i - it; r < g.mr; r++ {
 		for c := j - jt; c < g.nr; c++ {
 			out[r*g.ldd+c] += t[r*g.nr+c]
@@ -196,3 +235,4 @@ func first(x []float32) *float32 {
 	}
 	return &x[0]
 }
+var Off bool

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -135,10 +136,10 @@ func TestWrongLengthsPanic(t *testing.T) {
 		func() { DecodeMXFP4(x, make([]byte, 16), make([]byte, 2)) },
 		func() { DecodeMXFP4(y, make([]byte, 16), make([]byte, 1)) },
 		func() { DecodeInt8(x, make([]int8, 31), 1) },
-		func() { MatMulNT(x, 4, x, 8, x, 8, 4, 5, 8, false) },     // ldd < n
-		func() { MatMulNT(x, 8, x, 8, x, 8, 5, 4, 8, false) },     // a too short
-		func() { MatMulNT(x, 8, x, 8, x, 9, 4, 4, 8, false) },     // b too short
-		func() { MatMulNT(x, 8, x, 1<<62, x, 8, 4, 4, 8, false) }, // stride overflows
+		func() { MatMulNT(x, 4, x, 8, x, 8, 4, 5, 8, false) },             // ldd < n
+		func() { MatMulNT(x, 8, x, 8, x, 8, 5, 4, 8, false) },             // a too short
+		func() { MatMulNT(x, 8, x, 8, x, 9, 4, 4, 8, false) },             // b too short
+		func() { MatMulNT(x, 8, x, math.MaxInt/2, x, 8, 4, 4, 8, false) }, // stride overflows
 		func() { MatMulNT(x, 8, x, 8, x, 8, -1, 4, 8, false) },
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

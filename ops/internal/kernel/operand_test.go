@@ -3,10 +3,7 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
-	"testing"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 func newRand() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
@@ -58,31 +55,9 @@ func firstDiff(got, want []float32) int {
 	return -1
 }
 
-// arena hands out memory between two inaccessible pages, so that a kernel that
-// touches one byte too many crashes.
+// arena hands out memory between two inaccessible pages (where the system has
+// mmap), so that a kernel that touches one byte too many crashes.
 type arena struct{ mem []byte }
-
-// newArena returns an arena of pages·pagesize bytes.
-func newArena(t testing.TB, pages int) arena {
-	t.Helper()
-	page := unix.Getpagesize()
-	size := pages * page
-	all, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Munmap(all); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, fence := range [][]byte{all[:page], all[page+size:]} {
-		if err := unix.Mprotect(fence, unix.PROT_NONE); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return arena{all[page : page+size]}
-}
 
 // place says where in its arena an operand lies.
 type place int

@@ -1,0 +1,234 @@
+//go:build !purego
+
+#include "textflag.h"
+#include "neon_arm64.h"
+
+// Lanes of row r of a and row c of b: the four registers from V(8 + 12r + 4c).
+
+// STEP adds four elements of k to one quarter of the lanes of six products.
+#define STEP(c00, c01, c02, c10, c11, c12) \
+	VLD1.P 16(R0), [V0.S4]     \
+	VLD1.P 16(R1), [V1.S4]     \
+	VLD1.P 16(R2), [V2.S4]     \
+	VLD1.P 16(R3), [V3.S4]     \
+	VLD1.P 16(R4), [V4.S4]     \
+	VFMLA  V2.S4, V0.S4, c00.S4 \
+	VFMLA  V3.S4, V0.S4, c01.S4 \
+	VFMLA  V4.S4, V0.S4, c02.S4 \
+	VFMLA  V2.S4, V1.S4, c10.S4 \
+	VFMLA  V3.S4, V1.S4, c11.S4 \
+	VFMLA  V4.S4, V1.S4, c12.S4
+
+// FOLD4 adds lanes 16→8→4 into the first register.
+#define FOLD4(v0, v1, v2, v3) \
+	FADD(v2, v0, v0) \
+	FADD(v3, v1, v1) \
+	FADD(v1, v0, v0)
+
+// FOLD2 adds lanes 4→2 of vx and vy into vx, whose number is x.
+#define FOLD2(vx, vy, x) \
+	VZIP1 vy.D2, vx.D2, V0.D2 \
+	VZIP2 vy.D2, vx.D2, V1.D2 \
+	FADD(1, 0, x)
+
+// func tileNEON(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
+TEXT ·tileNEON(SB), NOSPLIT, $0-80
+	MOVD a+16(FP), R0
+	MOVD lda+24(FP), R10
+	ADD  R10<<2, R0, R1
+	MOVD b+32(FP), R2
+	MOVD ldb+40(FP), R10
+	ADD  R10<<2, R2, R3
+	ADD  R10<<2, R3, R4
+	MOVD k+48(FP), R5
+	MOVD acc+56(FP), R6
+	MOVD mode+64(FP), R7
+	MOVD next+72(FP), R13
+	TBZ  $0, R7, zero
+	VLD1.P 64(R6), [V8.S4, V9.S4, V10.S4, V11.S4]
+	VLD1.P 64(R6), [V12.S4, V13.S4, V14.S4, V15.S4]
+	VLD1.P 64(R6), [V16.S4, V17.S4, V18.S4, V19.S4]
+	VLD1.P 64(R6), [V20.S4, V21.S4, V22.S4, V23.S4]
+	VLD1.P 64(R6), [V24.S4, V25.S4, V26.S4, V27.S4]
+	VLD1.P 64(R6), [V28.S4, V29.S4, V30.S4, V31.S4]
+	B    test
+
+zero:
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	VEOR V24.B16, V24.B16, V24.B16
+	VEOR V25.B16, V25.B16, V25.B16
+	VEOR V26.B16, V26.B16, V26.B16
+	VEOR V27.B16, V27.B16, V27.B16
+	VEOR V28.B16, V28.B16, V28.B16
+	VEOR V29.B16, V29.B16, V29.B16
+	VEOR V30.B16, V30.B16, V30.B16
+	VEOR V31.B16, V31.B16, V31.B16
+
+test:
+	LSR $4, R5, R5
+	CBZ R5, done
+
+loop:
+	PRFM (R13), PLDL2KEEP
+	ADD  $64, R13, R13
+	STEP(V8, V12, V16, V20, V24, V28)
+	STEP(V9, V13, V17, V21, V25, V29)
+	STEP(V10, V14, V18, V22, V26, V30)
+	STEP(V11, V15, V19, V23, V27, V31)
+	SUB  $1, R5, R5
+	CBNZ R5, loop
+
+done:
+	TBNZ $1, R7, fold
+	MOVD acc+56(FP), R6
+	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R6)
+	VST1.P [V12.S4, V13.S4, V14.S4, V15.S4], 64(R6)
+	VST1.P [V16.S4, V17.S4, V18.S4, V19.S4], 64(R6)
+	VST1.P [V20.S4, V21.S4, V22.S4, V23.S4], 64(R6)
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R6)
+	VST1.P [V28.S4, V29.S4, V30.S4, V31.S4], 64(R6)
+	RET
+
+fold:
+	FOLD4(8, 9, 10, 11)
+	FOLD4(12, 13, 14, 15)
+	FOLD4(16, 17, 18, 19)
+	FOLD4(20, 21, 22, 23)
+	FOLD4(24, 25, 26, 27)
+	FOLD4(28, 29, 30, 31)
+	FOLD2(V8, V12, 8)
+	FOLD2(V16, V20, 16)
+	FOLD2(V24, V28, 24)
+	FADDP(16, 8, 8)   // row 0 with rows 0, 1, 2 of b, row 1 with row 0
+	FADDP(24, 24, 24) // row 1 with rows 1, 2
+	MOVD dst+0(FP), R8
+	MOVD ldd+8(FP), R10
+	ADD  R10<<2, R8, R9
+	TBZ  $2, R7, set
+	MOVD R8, R11
+	MOVD R9, R12
+	VLD1.P 4(R11), V2.S[0]
+	VLD1.P 4(R11), V2.S[1]
+	VLD1.P 4(R11), V2.S[2]
+	VLD1.P 4(R12), V2.S[3]
+	VLD1.P 4(R12), V3.S[0]
+	VLD1.P 4(R12), V3.S[1]
+	FADD(2, 8, 8)
+	FADD(3, 24, 24)
+
+set:
+	VST1.P V8.S[0], 4(R8)
+	VST1.P V8.S[1], 4(R8)
+	VST1.P V8.S[2], 4(R8)
+	VST1.P V8.S[3], 4(R9)
+	VST1.P V24.S[0], 4(R9)
+	VST1.P V24.S[1], 4(R9)
+	RET
+
+// The four rows of b keep their lanes in V16-V31.
+//
+// func gemvNEON(dst, a, b *float32, ldb, k int, acc *float32, mode int)
+TEXT ·gemvNEON(SB), NOSPLIT, $0-56
+	MOVD a+8(FP), R0
+	MOVD b+16(FP), R1
+	MOVD ldb+24(FP), R10
+	ADD  R10<<2, R1, R2
+	ADD  R10<<2, R2, R3
+	ADD  R10<<2, R3, R4
+	MOVD k+32(FP), R5
+	MOVD acc+40(FP), R6
+	MOVD mode+48(FP), R7
+	TBZ  $0, R7, zero
+	VLD1.P 64(R6), [V16.S4, V17.S4, V18.S4, V19.S4]
+	VLD1.P 64(R6), [V20.S4, V21.S4, V22.S4, V23.S4]
+	VLD1.P 64(R6), [V24.S4, V25.S4, V26.S4, V27.S4]
+	VLD1.P 64(R6), [V28.S4, V29.S4, V30.S4, V31.S4]
+	B    test
+
+zero:
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	VEOR V24.B16, V24.B16, V24.B16
+	VEOR V25.B16, V25.B16, V25.B16
+	VEOR V26.B16, V26.B16, V26.B16
+	VEOR V27.B16, V27.B16, V27.B16
+	VEOR V28.B16, V28.B16, V28.B16
+	VEOR V29.B16, V29.B16, V29.B16
+	VEOR V30.B16, V30.B16, V30.B16
+	VEOR V31.B16, V31.B16, V31.B16
+
+test:
+	LSR $4, R5, R5
+	CBZ R5, done
+
+loop:
+	VLD1.P 64(R0), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1.P 64(R1), [V4.S4, V5.S4, V6.S4, V7.S4]
+	VFMLA  V0.S4, V4.S4, V16.S4
+	VFMLA  V1.S4, V5.S4, V17.S4
+	VFMLA  V2.S4, V6.S4, V18.S4
+	VFMLA  V3.S4, V7.S4, V19.S4
+	VLD1.P 64(R2), [V8.S4, V9.S4, V10.S4, V11.S4]
+	VFMLA  V0.S4, V8.S4, V20.S4
+	VFMLA  V1.S4, V9.S4, V21.S4
+	VFMLA  V2.S4, V10.S4, V22.S4
+	VFMLA  V3.S4, V11.S4, V23.S4
+	VLD1.P 64(R3), [V4.S4, V5.S4, V6.S4, V7.S4]
+	VFMLA  V0.S4, V4.S4, V24.S4
+	VFMLA  V1.S4, V5.S4, V25.S4
+	VFMLA  V2.S4, V6.S4, V26.S4
+	VFMLA  V3.S4, V7.S4, V27.S4
+	VLD1.P 64(R4), [V8.S4, V9.S4, V10.S4, V11.S4]
+	VFMLA  V0.S4, V8.S4, V28.S4
+	VFMLA  V1.S4, V9.S4, V29.S4
+	VFMLA  V2.S4, V10.S4, V30.S4
+	VFMLA  V3.S4, V11.S4, V31.S4
+	SUB  $1, R5, R5
+	CBNZ R5, loop
+
+done:
+	TBNZ $1, R7, fold
+	MOVD acc+40(FP), R6
+	VST1.P [V16.S4, V17.S4, V18.S4, V19.S4], 64(R6)
+	VST1.P [V20.S4, V21.S4, V22.S4, V23.S4], 64(R6)
+	VST1.P [V24.S4, V25.S4, V26.S4, V27.S4], 64(R6)
+	VST1.P [V28.S4, V29.S4, V30.S4, V31.S4], 64(R6)
+	RET
+
+fold:
+	FOLD4(16, 17, 18, 19)
+	FOLD4(20, 21, 22, 23)
+	FOLD4(24, 25, 26, 27)
+	FOLD4(28, 29, 30, 31)
+	FOLD2(V16, V20, 16)
+	FOLD2(V24, V28, 24)
+	FADDP(24, 16, 16)
+	MOVD dst+0(FP), R8
+	TBZ  $2, R7, set
+	VLD1 (R8), [V2.S4]
+	FADD(2, 16, 16)
+
+set:
+	VST1 [V16.S4], (R8)
+	RET

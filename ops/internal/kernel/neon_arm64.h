@@ -1,0 +1,21 @@
+// Vector instructions the Go assembler does not know, operands in its order:
+// second source, first source, destination.
+
+#define FADD(m, n, d) WORD $(0x4E20D400 | (m)<<16 | (n)<<5 | (d))
+#define FSUB(m, n, d) WORD $(0x4EA0D400 | (m)<<16 | (n)<<5 | (d))
+#define FMUL(m, n, d) WORD $(0x6E20DC00 | (m)<<16 | (n)<<5 | (d))
+#define FDIV(m, n, d) WORD $(0x6E20FC00 | (m)<<16 | (n)<<5 | (d))
+#define FMAX(m, n, d) WORD $(0x4E20F400 | (m)<<16 | (n)<<5 | (d))
+#define FMIN(m, n, d) WORD $(0x4EA0F400 | (m)<<16 | (n)<<5 | (d))
+#define FADDP(m, n, d) WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d))
+#define UMAX(m, n, d) WORD $(0x6EA06400 | (m)<<16 | (n)<<5 | (d))
+#define FNEG(n, d) WORD $(0x6EA0F800 | (n)<<5 | (d))
+#define FABS(n, d) WORD $(0x4EA0F800 | (n)<<5 | (d))
+#define FCVTL(n, d) WORD $(0x0E217800 | (n)<<5 | (d))
+#define FCVTL2(n, d) WORD $(0x4E217800 | (n)<<5 | (d))
+#define SCVTF(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
+#define SSHR1(n, d) WORD $(0x4F3F0400 | (n)<<5 | (d))
+#define SXTLB(n, d) WORD $(0x0F08A400 | (n)<<5 | (d))
+#define SXTL2B(n, d) WORD $(0x4F08A400 | (n)<<5 | (d))
+#define SXTLH(n, d) WORD $(0x0F10A400 | (n)<<5 | (d))
+#define SXTL2H(n, d) WORD $(0x4F10A400 | (n)<<5 | (d))

@@ -1,0 +1,182 @@
+package quantize
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/seed-796a8800/tritium/graph"
+)
+
+// Method names a way to fit ternary codes and scales to weights.
+type Method string
+
+const (
+	AbsMean         Method = "absmean"   // BitNet b1.58 round to nearest, one scale a row
+	Stage1          Method = "stage1"    // least squares per group, no statistics used
+	PTBitNet        Method = "pt-bitnet" // stage1, then coordinate descent
+	GPTQ            Method = "gptq"      // column by column with error feedback
+	GPTQWithDescent Method = "gptq+cd"   // gptq, then coordinate descent
+)
+
+// Methods returns all methods, cheapest first.
+func Methods() []Method { return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent} }
+
+// ParseMethod returns the method of the given name.
+//
+// Errors: an unknown name; the message lists the known ones.
+func ParseMethod(name string) (Method, error) {
+	all := Methods()
+	if slices.Contains(all, Method(name)) {
+		return Method(name), nil
+	}
+	known := make([]string, len(all))
+	for i, m := range all {
+		known[i] = string(m)
+	}
+	return "", fmt.Errorf("quantize: unknown method %q: choose one of %s", name, strings.Join(known, ", "))
+}
+
+// FitOptions tune a fit. The zero value means the defaults.
+type FitOptions struct {
+	Damp   float64 // added to the diagonal of H, as a fraction of its mean; default 0.01
+	Passes int     // passes of coordinate descent; default 3
+}
+
+const (
+	defaultDamp   = 0.01
+	defaultPasses = 3
+)
+
+// Fit is a matrix of weights as ternary codes and their scales: ŵ = scale·code.
+type Fit struct {
+	Codes  []int8    // [Out, In], each -1, 0 or +1
+	Scales []float32 // [Out, In/group], each exactly a float16
+	// RelativeError is tr(E·H·Eᵀ) / tr(W·H·Wᵀ), E = W - Ŵ, with the damped H;
+	// without statistics the same with H = 1.
+	RelativeError float64
+}
+
+// Fitter fits matrices one after the other, reusing its memory: two or three
+// times 4·In² bytes, and for each thread 4·rows·(In + 5·group) of 128 rows. It
+// is not safe for concurrent use; Fitters may share a CPU.
+type Fitter struct {
+	cpu      *graph.CPU
+	h        []float32 // [In, In]
+	inverse  []float32 // [In], 1/H_jj
+	feedback feedback
+	scratch  []scratch
+}
+
+// NewFitter returns a Fitter that computes on the given CPU.
+func NewFitter(cpu *graph.CPU) *Fitter {
+	return &Fitter{cpu: cpu, scratch: make([]scratch, cpu.Threads())}
+}
+
+// Ternary fits ternary codes, with a scale for each row and group of inputs,
+// to the weights of a projection whose input has the second moment m. Without
+// tokens (m nil or empty) every method but absmean is stage1. The result does
+// not depend on the number of threads.
+//
+// Shapes: w [Out, In]; group divides In.
+// Errors: sizes that do not match, an unknown method, options out of range,
+// weights or activations that are not finite.
+func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
+	opt, err := opt.resolve()
+	if err != nil {
+		return Fit{}, err
+	}
+	if err := checkProblem(w, out, in, group, m, method); err != nil {
+		return Fit{}, err
+	}
+	var h []float32 // nil stands for the identity
+	if m != nil {
+		if h, err = m.Damped(f.cpu, opt.Damp, f.h); err != nil {
+			return Fit{}, err
+		}
+	}
+	if h != nil {
+		f.h = h
+		f.inverse = inverseDiagonal(f.inverse, h, in)
+		if method == GPTQ || method == GPTQWithDescent {
+			f.feedback.factorize(f.cpu, h, in, group, opt.Damp)
+		}
+	} else if method != AbsMean {
+		method = Stage1
+	}
+
+	fit := Fit{Codes: make([]int8, out*in), Scales: make([]float32, out*(in/group))}
+	energy := make([]float64, 2*out) // of each row's error, of each row
+	size := batchRows(out, f.cpu.Threads())
+	f.cpu.Parallel((out+size-1)/size, func(worker, i int) {
+		lo, hi := i*size, min((i+1)*size, out)
+		s := &f.scratch[worker]
+		s.resize(size, in, group)
+		b := batch{
+			scratch: s, rows: hi - lo, in: in, group: group, groups: in / group, h: h, inverse: f.inverse,
+			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*(in/group) : hi*(in/group)],
+		}
+		b.fit(method, &f.feedback, opt.Passes)
+		b.computeErrors()
+		b.energies(energy[lo:hi], b.errors)
+		b.energies(energy[out+lo:out+hi], b.w)
+	})
+	// Summed by row, not by batch: batches follow the thread count.
+	fit.RelativeError = ratio(sum(energy[:out]), sum(energy[out:]))
+	return fit, nil
+}
+
+func (o FitOptions) resolve() (FitOptions, error) {
+	if o.Damp < 0 || math.IsNaN(o.Damp) || math.IsInf(o.Damp, 0) {
+		return o, fmt.Errorf("quantize: damping %v: want a fraction of the mean diagonal, such as 0.01", o.Damp)
+	}
+	if o.Passes < 0 {
+		return o, fmt.Errorf("quantize: %d passes of descent: want at least 1", o.Passes)
+	}
+	if o.Damp == 0 {
+		o.Damp = defaultDamp
+	}
+	if o.Passes == 0 {
+		o.Passes = defaultPasses
+	}
+	return o, nil
+}
+
+func checkProblem(w []float32, out, in, group int, m *Moment, method Method) error {
+	if _, err := ParseMethod(string(method)); err != nil {
+		return err
+	}
+	if err := checkWeights(w, out, in, group); err != nil {
+		return err
+	}
+	if m != nil && m.inputs != in {
+		return fmt.Errorf("quantize: weights [%d, %d] with statistics of %d inputs", out, in, m.inputs)
+	}
+	return nil
+}
+
+// checkWeights refuses what no fit can take.
+func checkWeights(w []float32, out, in, group int) error {
+	if out <= 0 || in <= 0 || len(w)/in != out || len(w)%in != 0 {
+		return fmt.Errorf("quantize: %d weights are not a [%d, %d] matrix", len(w), out, in)
+	}
+	if group <= 0 || in%group != 0 {
+		return fmt.Errorf("quantize: weights [%d, %d]: group size %d does not divide the inputs", out, in, group)
+	}
+	for i, v := range w {
+		if !(max(v, -v) <= math.MaxFloat32) { // NaN or infinite
+			return fmt.Errorf("quantize: weights [%d, %d]: row %d, column %d is %v", out, in, i/in, i%in, v)
+		}
+	}
+	return nil
+}
+
+// inverseDiagonal returns 1/H_jj, in the memory of dst where that suffices.
+func inverseDiagonal(dst, h []float32, n int) []float32 {
+	dst = grow(dst, n)
+	for j := range dst {
+		dst[j] = 1 / h[j*n+j]
+	}
+	return dst
+}

@@ -1,0 +1,132 @@
+package quantize
+
+import (
+	"fmt"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/ternaryop"
+)
+
+// Options say what becomes of a model. Zero values mean the defaults.
+type Options struct {
+	Method Method // of the ternary projections; default pt-bitnet
+	Fit    FitOptions
+	// Group is the largest number of inputs that share a scale; every
+	// projection gets the largest group up to it that divides its inputs.
+	Group int // default 128
+	// Attention, Embedding and Head are stored as "ternary" (attention only),
+	// "int8", "int4" (embedding and head only) or "bf16", which leaves them as
+	// the source has them.
+	Attention, Embedding, Head string // default ternary, bf16, bf16
+	// Window is the number of tokens of a calibration sequence.
+	Window int // default 512
+	// Rows is the number of tokens that run through a layer at a time.
+	Rows int // default 4 windows
+	// Progress, if set, is told how far the work is, at least once per
+	// projection and batch. It is called by the goroutine that called Run.
+	Progress func(Progress)
+}
+
+// Progress says how far a run is.
+type Progress struct {
+	Layer, Layers int     // 0-based
+	Step          string  // what is being done, "layer 3: fitting experts.gate_up_proj"
+	Done, Total   float64 // work, in the units of Forecast.Work
+}
+
+// The ways to store attention, embedding and head.
+const (
+	StoreTernary = "ternary"
+	StoreInt8    = "int8"
+	StoreInt4    = "int4"
+	StoreBF16    = "bf16"
+)
+
+// resolve fills in the defaults and refuses what cannot be.
+func (o Options) resolve() (Options, error) {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&o.Attention, StoreTernary)
+	def(&o.Embedding, StoreBF16)
+	def(&o.Head, StoreBF16)
+	if o.Method == "" {
+		o.Method = PTBitNet
+	}
+	if o.Group == 0 {
+		o.Group = 128
+	}
+	if o.Window == 0 {
+		o.Window = 512
+	}
+	if o.Rows == 0 {
+		o.Rows = 4 * o.Window
+	}
+	if _, err := ParseMethod(string(o.Method)); err != nil {
+		return o, err
+	}
+	if _, err := o.Fit.resolve(); err != nil {
+		return o, err
+	}
+	switch {
+	case o.Group < 16 || o.Group > 1<<16:
+		return o, fmt.Errorf("quantize: groups of %d inputs: want 16 to 65536", o.Group)
+	case o.Window < 2:
+		return o, fmt.Errorf("quantize: windows of %d tokens: want at least 2", o.Window)
+	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:
+		return o, fmt.Errorf("quantize: attention as %q: choose ternary, int8 or bf16", o.Attention)
+	}
+	for _, s := range []struct{ what, how string }{{"embedding", o.Embedding}, {"head", o.Head}} {
+		if s.how != StoreInt8 && s.how != StoreInt4 && s.how != StoreBF16 {
+			return o, fmt.Errorf("quantize: %s as %q: choose int8, int4 or bf16", s.what, s.how)
+		}
+	}
+	o.Rows = max(o.Rows, o.Window)
+	return o, nil
+}
+
+// int4Groups are the groups of an int4 matrix, best first: 4.25 bits a weight,
+// or 4.5 where 64 does not divide the inputs.
+var int4Groups = []int{64, 32}
+
+// format returns how a projection will be stored; the zero Format leaves it as
+// the source has it.
+func (o Options) format(p gptoss.Projection) (gptoss.Format, error) {
+	how := StoreBF16
+	switch {
+	case p.Name == gptoss.EmbeddingName:
+		how = o.Embedding
+	case p.Name == gptoss.HeadName:
+		how = o.Head
+	case p.Experts > 0:
+		how = StoreTernary
+	case p.Quantizable:
+		how = o.Attention
+	}
+	switch how {
+	case StoreTernary:
+		g := ternaryop.Groups(p.In, o.Group)
+		if p.In%g != 0 {
+			return gptoss.Format{}, fmt.Errorf("quantize: %s has %d inputs, which no group of 16 or more divides; store it as int8 or bf16", p.Name, p.In)
+		}
+		codes, scales, err := ternaryop.Layout(p.Out, p.In, g)
+		if err != nil {
+			return gptoss.Format{}, err
+		}
+		return gptoss.Format{Kind: gptoss.FormatTernary, Group: g, Bits: bits(codes+scales, p.Out*p.In)}, nil
+	case StoreInt8:
+		return gptoss.Format{Kind: gptoss.FormatInt8, Bits: bits(p.Out*p.In+2*p.Out, p.Out*p.In)}, nil
+	case StoreInt4:
+		for _, g := range int4Groups {
+			if p.In%g == 0 {
+				return gptoss.Format{Kind: gptoss.FormatInt4, Group: g, Bits: 4 + 16/float64(g)}, nil
+			}
+		}
+		return gptoss.Format{}, fmt.Errorf("quantize: %s has %d inputs, no multiple of 32; store it as int8 or bf16", p.Name, p.In)
+	}
+	return gptoss.Format{}, nil
+}
+
+func bits(bytes, weights int) float64 { return 8 * float64(bytes) / float64(weights) }

@@ -1,0 +1,222 @@
+package quantize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/atomicfile"
+	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/ops"
+)
+
+// Run quantizes a model and writes the result as a new directory, which
+// appears only when it is complete.
+//
+// It goes through the model layer by layer. The calibration tokens run through
+// the layers that are already quantized, so every projection is fitted to the
+// inputs it will really see: within a layer q, k and v first, then o behind
+// them, then gate_up behind the attention, then down behind gate_up. One
+// projection, and of experts one expert, is decoded at a time.
+//
+// Shapes: tokens: as many windows of Options.Window as it holds; a rest is
+// ignored. Methods that use no statistics ignore them all.
+// Errors: a source that is quantized already, a directory that exists, fewer
+// tokens than a window, values that are not finite, a full disk. Whatever
+// happens, dir holds a complete model or does not exist.
+func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens []int32, dir string, o Options) (*Report, error) {
+	o, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{ctx: ctx, cpu: cpu, source: source, config: source.Config(), opt: o, fitter: NewFitter(cpu), start: time.Now()}
+	if r.config.Quantization != nil {
+		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
+	}
+	if o.Method.calibrates() {
+		n := len(tokens) / o.Window * o.Window
+		if n == 0 {
+			return nil, fmt.Errorf("quantize: the calibration text has %d tokens, less than one window of %d; give a longer text or a smaller window", len(tokens), o.Window)
+		}
+		r.tokens = tokens[:n]
+	}
+	if r.formats, err = formats(r.config, o); err != nil {
+		return nil, err
+	}
+	f, err := NewForecast(r.config, o, len(r.tokens))
+	if err != nil {
+		return nil, err
+	}
+	r.meter = meter{total: f.Work, layers: r.config.Layers, report: o.Progress}
+
+	out, err := atomicfile.CreateDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.write(out); err != nil {
+		return nil, errors.Join(err, out.Abort())
+	}
+	return r.report, nil
+}
+
+// calibrates says whether the method uses the inputs' statistics.
+func (m Method) calibrates() bool { return m != AbsMean && m != Stage1 }
+
+// run is one call of Run.
+type run struct {
+	ctx     context.Context
+	cpu     *graph.CPU
+	source  *gptoss.Checkpoint
+	config  gptoss.Config
+	opt     Options
+	tokens  []int32
+	formats map[string]gptoss.Format // of the projections that change
+	fitter  *Fitter
+	weights *overlay
+	writer  *safetensors.Writer
+	report  *Report
+	meter   meter
+	start   time.Time
+	decoded []float32 // the weights being fitted
+}
+
+func (r *run) write(out *atomicfile.Dir) (err error) {
+	specs, kept := r.specs()
+	if r.writer, err = safetensors.Create(out.Path(), specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.writer.Abort())
+		}
+	}()
+	r.report = newReport(r)
+	for _, t := range kept {
+		if err := r.writer.Write(t.Name, t.Data); err != nil {
+			return err
+		}
+	}
+	r.weights = newOverlay(r.source)
+	if err := r.quantizeTables(); err != nil {
+		return err
+	}
+	if err := r.quantizeLayers(); err != nil {
+		return err
+	}
+	if err := r.writer.Commit(); err != nil {
+		return err
+	}
+	if err := r.finish(out.Path()); err != nil {
+		return err
+	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	return out.Commit()
+}
+
+// quantizeLayers sends the calibration stream through the layers and fits each
+// on the way.
+func (r *run) quantizeLayers() error {
+	var x []float32 // the residual stream [tokens, H]
+	if len(r.tokens) > 0 {
+		x = make([]float32, len(r.tokens)*r.config.Hidden)
+		table := r.weights.Embedding()
+		h := r.config.Hidden
+		for i, id := range r.tokens {
+			if id < 0 || int(id) >= r.config.Vocab {
+				return fmt.Errorf("quantize: calibration token %d is outside the vocabulary of %d; is the tokenizer the model's?", id, r.config.Vocab)
+			}
+			table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+		}
+	}
+	embedding := r.weights.embedding
+	for layer := range r.config.Layers {
+		r.weights = newOverlay(r.source) // the last layer's fits are written and done with
+		r.weights.embedding = embedding
+		if err := r.quantizeLayer(layer, x); err != nil {
+			return fmt.Errorf("quantize: layer %d: %w", layer, err)
+		}
+		debug.FreeOSMemory() // the moments of a layer are the largest thing there is
+	}
+	return nil
+}
+
+// quantizeLayer fits one layer's projections and replaces the stream by the
+// quantized layer's output.
+func (r *run) quantizeLayer(layer int, x []float32) error {
+	r.meter.layer = layer
+	n := gptoss.LayerNames(layer)
+	ps := map[string]gptoss.Projection{}
+	for _, p := range r.config.LayerProjections(layer) {
+		ps[p.Name] = p
+	}
+	rows := r.opt.Rows / r.opt.Window * r.opt.Window
+	l := &layerRun{cpu: r.cpu, config: r.config, weights: r.weights, layer: layer, window: r.opt.Window, rows: min(rows, max(len(r.tokens), r.opt.Window))}
+	scope := fmt.Sprintf("model.layers.%d.", layer)
+	pass := func(what string, work float64, observers ...observer) error {
+		if len(r.tokens) == 0 {
+			return nil
+		}
+		per := work / float64(len(r.tokens))
+		return l.run(r.ctx, x, func(tokens int) { r.meter.add(what, per*float64(tokens)) }, observers...)
+	}
+	c := newCosts(r.config, r.opt, len(r.tokens))
+
+	if r.formats[n.Q].Kind == gptoss.FormatTernary && len(r.tokens) > 0 {
+		in := linearMoment{cpu: r.cpu, moment: NewMoment(ps[n.Q].In)}
+		if err := pass("statistics of q, k, v", c.passQKV, observer{scope + "input_layernorm", in.see}); err != nil {
+			return err
+		}
+		if err := r.fitLinears(in.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
+			return err
+		}
+		in = linearMoment{cpu: r.cpu, moment: NewMoment(ps[n.O].In)}
+		if err := pass("statistics of o", c.passO, observer{scope + "self_attn.attention", in.see}); err != nil {
+			return err
+		}
+		if err := r.fitLinears(in.moment, ps[n.O]); err != nil {
+			return err
+		}
+	} else if err := r.fitLinears(nil, ps[n.Q], ps[n.K], ps[n.V], ps[n.O]); err != nil {
+		return err
+	}
+
+	for _, e := range []struct {
+		name, input string
+		perSlot     bool
+		work        float64
+	}{{n.GateUp, "post_attention_layernorm", false, c.passGateUp}, {n.Down, "mlp.swiglu", true, c.passDown}} {
+		p := ps[e.name]
+		in := newExpertMoments(r.cpu, p, r.config.ActiveExperts, l.rows, e.perSlot)
+		if err := pass("statistics of "+lastPart(e.name), e.work,
+			observer{scope + "mlp.routing", in.seeRouting}, observer{scope + e.input, in.seeInputs}); err != nil {
+			return err
+		}
+		if err := r.fitExperts(p, in); err != nil {
+			return err
+		}
+	}
+	at := 0
+	return pass("running the quantized layer", c.passOutput, observer{scope + "output", func(values []float32, _ int) error {
+		at += copy(x[at:], values)
+		return nil
+	}})
+}
+
+// decode reads a weight as float32 into memory that the next decode reuses.
+func (r *run) decode(m ops.Matrix) []float32 {
+	out, in := m.Dims()
+	r.decoded = grow(r.decoded, out*in)
+	const block = 64
+	w := r.decoded
+	r.cpu.Parallel((out+block-1)/block, func(_, i int) {
+		n := min(block, out-i*block)
+		m.DecodeRows(w[i*block*in:(i*block+n)*in], i*block, n)
+	})
+	return w
+}

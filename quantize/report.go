@@ -1,0 +1,270 @@
+package quantize
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/internal/safetensors"
+)
+
+// ReportName is the file in a ternary model's directory that says how it was
+// made.
+const ReportName = "quantize-report.json"
+
+// Report is what a run did.
+type Report struct {
+	Method        Method         `json:"method"`
+	Options       ReportOptions  `json:"options"`
+	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256
+	Bytes         int64          `json:"bytes"`
+	BitsPerWeight float64        `json:"bits_per_weight"`
+	Tensors       []ReportTensor `json:"tensors"`
+	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
+	Seconds       float64        `json:"seconds"`
+	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
+	// Files holds the SHA-256 of every file of the model but this one.
+	Files map[string]string `json:"files"`
+
+	parameters int64
+}
+
+// ReportOptions are the options that decide the result.
+type ReportOptions struct {
+	Group     int     `json:"group"`
+	Attention string  `json:"attention"`
+	Embedding string  `json:"embedding"`
+	Head      string  `json:"head"`
+	Window    int     `json:"window"`
+	Tokens    int     `json:"tokens"`
+	Damp      float64 `json:"damp"`
+	Passes    int     `json:"passes"`
+}
+
+// ReportTensor is one projection that was quantized.
+type ReportTensor struct {
+	Name          string  `json:"name"`
+	Format        string  `json:"format"`
+	Bits          float64 `json:"bits"`
+	RelativeError float64 `json:"relative_error"` // of experts the mean
+	Tokens        int     `json:"tokens"`         // of experts the fewest
+	// TokensPerExpert counts the calibration tokens routed to each expert.
+	TokensPerExpert []int `json:"tokens_per_expert,omitempty"`
+}
+
+// LeastFed is the expert that the fewest calibration tokens reached.
+type LeastFed struct {
+	Layer  int `json:"layer"`
+	Expert int `json:"expert"`
+	Tokens int `json:"tokens"`
+}
+
+func newReport(r *run) *Report {
+	fit, _ := r.opt.Fit.resolve()
+	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
+		Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
+		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
+	}, Files: map[string]string{}}
+	for _, p := range r.config.ProjectionList() {
+		rep.parameters += p.Parameters()
+	}
+	for _, n := range vectorSizes(r.config) {
+		rep.parameters += int64(n)
+	}
+	return rep
+}
+
+func (r *Report) add(p gptoss.Projection, f gptoss.Format, relative float64, tokens int) {
+	r.Tensors = append(r.Tensors, ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative, Tokens: tokens})
+}
+
+func (r *Report) addExperts(p gptoss.Projection, f gptoss.Format, relative float64, tokens []int, calibrated bool) {
+	t := ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative}
+	if calibrated {
+		expert, n := leastFed(tokens)
+		t.Tokens, t.TokensPerExpert = n, tokens
+		if r.LeastFed == nil || n < r.LeastFed.Tokens {
+			var layer int
+			fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
+			r.LeastFed = &LeastFed{layer, expert, n}
+		}
+	}
+	r.Tensors = append(r.Tensors, t)
+}
+
+// specs lists the tensors to write in the order in which they are made, and
+// those of the source that stay as they are.
+func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor) {
+	replaced := map[string]bool{}
+	for name, f := range r.formats {
+		for _, suffix := range []string{".weight", "_blocks", "_scales", ""} {
+			replaced[name+suffix] = true
+		}
+		p := r.config.Projections()[name]
+		specs = append(specs, packedSpecs(p, f)...)
+	}
+	// The order decides the bytes of the files; a map's does not repeat.
+	slices.SortFunc(specs, func(a, b safetensors.Spec) int { return strings.Compare(a.Name, b.Name) })
+	for _, t := range r.source.Tensors() {
+		if !replaced[t.Name] {
+			kept = append(kept, t)
+			specs = append(specs, safetensors.Spec{Name: t.Name, Dtype: t.Dtype, Shape: t.Shape})
+		}
+	}
+	return specs, kept
+}
+
+// packedSpecs are the tensors of one quantized projection.
+func packedSpecs(p gptoss.Projection, f gptoss.Format) []safetensors.Spec {
+	codes := safetensors.Spec{Name: p.Name + ".codes"}
+	scales := safetensors.Spec{Name: p.Name + ".scales", Dtype: safetensors.F16}
+	switch f.Kind {
+	case gptoss.FormatTernary:
+		up := func(n int) int { return (n + 15) / 16 }
+		codes.Dtype, codes.Shape = safetensors.U8, []int{up(p.Out), up(p.In), 64}
+		scales.Shape = []int{up(p.Out), p.In / f.Group, 16}
+		if p.Experts > 0 {
+			codes.Shape = append([]int{p.Experts}, codes.Shape...)
+			scales.Shape = append([]int{p.Experts}, scales.Shape...)
+		}
+	case gptoss.FormatInt8:
+		codes.Dtype, codes.Shape = safetensors.I8, []int{p.Out, p.In}
+		scales.Shape = []int{p.Out}
+	case gptoss.FormatInt4:
+		codes.Dtype, codes.Shape = safetensors.U8, []int{p.Out, p.In / 2}
+		scales.Shape = []int{p.Out, p.In / f.Group}
+	}
+	return []safetensors.Spec{codes, scales}
+}
+
+// copied are the files of a model's directory that a quantized one needs too.
+var copied = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+	"generation_config.json", "chat_template.jinja", "LICENSE", "USAGE_POLICY"}
+
+// finish writes everything but the tensors.
+func (r *run) finish(dir string) error {
+	q := gptoss.Quantization{QuantMethod: gptoss.QuantMethod, Version: gptoss.LayoutVersion, Method: string(r.opt.Method),
+		GroupSize: r.opt.Group, ActivationBits: 8, Tensors: r.formats}
+	config, err := r.config.WithQuantization(q)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), append(config, '\n'), 0o666); err != nil {
+		return err
+	}
+	for _, name := range copied {
+		data, err := fs.ReadFile(r.source.Files(), name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o666)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	rep := r.report
+	if rep.SourceSHA256, err = r.source.SHA256(r.ctx); err != nil {
+		return err
+	}
+	if err := rep.hashFiles(r.ctx, dir); err != nil {
+		return err
+	}
+	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(rep.parameters)
+	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
+	data, err := json.MarshalIndent(rep, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666)
+}
+
+// hashFiles fills in Files, and Bytes with the size of the tensors' files.
+func (r *Report) hashFiles(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !e.Type().IsRegular() {
+			continue
+		}
+		sum, n, err := hashFile(ctx, filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		r.Files[e.Name()] = sum
+		if strings.HasSuffix(e.Name(), ".safetensors") {
+			r.Bytes += n
+		}
+	}
+	return nil
+}
+
+func hashFile(ctx context.Context, path string) (sum string, n int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", 0, err
+		}
+		k, err := io.CopyN(h, f, 64<<20)
+		n += k
+		if err == io.EOF {
+			return hex.EncodeToString(h.Sum(nil)), n, nil
+		}
+		if err != nil {
+			return "", 0, err
+		}
+	}
+}
+
+// VerifyFiles compares the files of a ternary model's directory with the
+// hashes in its report.
+//
+// Errors: no report, a file that is missing or was changed; the first of them
+// by name.
+func VerifyFiles(ctx context.Context, dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, ReportName))
+	if err != nil {
+		return fmt.Errorf("quantize: %w", err)
+	}
+	var r Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		return fmt.Errorf("quantize: %s: %w", filepath.Join(dir, ReportName), err)
+	}
+	names := make([]string, 0, len(r.Files))
+	for name := range r.Files {
+		if !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
+			return fmt.Errorf("quantize: %s: %q is no file beside it", filepath.Join(dir, ReportName), name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		sum, _, err := hashFile(ctx, filepath.Join(dir, name))
+		if err != nil {
+			return fmt.Errorf("quantize: %w", err)
+		}
+		if sum != r.Files[name] {
+			return fmt.Errorf("quantize: %s has changed since it was written: its SHA-256 is %s, the report says %s", filepath.Join(dir, name), sum, r.Files[name])
+		}
+	}
+	return nil
+}

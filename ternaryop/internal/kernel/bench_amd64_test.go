@@ -1,0 +1,23 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"testing"
+
+	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel/peak"
+)
+
+// BenchmarkPeak is the ceiling of MatMul's GMAC/s with isa=avx512vnni.
+func BenchmarkPeak(b *testing.B) {
+	b.Run("isa=avx512vnni", func(b *testing.B) {
+		if !peak.HasVNNI {
+			b.Skip("no AVX-512 VNNI")
+		}
+		const rounds = 10_000
+		for b.Loop() {
+			peak.VNNI(rounds)
+		}
+		b.ReportMetric(float64(b.N)*rounds*peak.VNNIMACs/b.Elapsed().Seconds()/1e9, "GMAC/s")
+	})
+}

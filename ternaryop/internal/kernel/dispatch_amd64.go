@@ -1,0 +1,130 @@
+//go:build !purego
+
+package kernel
+
+import "golang.org/x/sys/cpu"
+
+var (
+	useVNNI = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VNNI && useAVX2
+	useAVX2 = cpu.X86.HasAVX2 && cpu.X86.HasF16C
+)
+
+// mulTile computes one tile by the best kernel for its width.
+func mulTile(c *tile) {
+	if useVNNI {
+		switch c.width {
+		case 24:
+			tileVNNI24(c)
+			return
+		case 16:
+			tileVNNI16(c)
+			return
+		case 8:
+			tileVNNI8(c)
+			return
+		case 4:
+			tileVNNI4(c)
+			return
+		case 2:
+			tileVNNI2(c)
+			return
+		case 1:
+			tileVNNI1(c)
+			return
+		}
+	}
+	if useAVX2 {
+		switch c.width {
+		case 4:
+			tileAVX2x4(c)
+			return
+		case 2:
+			tileAVX2x2(c)
+			return
+		case 1:
+			tileAVX2x1(c)
+			return
+		}
+	}
+	tileGeneric(c)
+}
+
+// stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
+// lanes than another pass over the weights would cost.
+func stripWidth(rem int) int {
+	if useVNNI {
+		switch {
+		case rem >= 22:
+			return 24
+		case rem >= 15:
+			return 16
+		case rem >= 7:
+			return 8
+		}
+	}
+	switch {
+	case !useAVX2:
+		return min(rem, 8)
+	case rem >= 4:
+		return 4
+	case rem >= 2:
+		return 2
+	}
+	return 1
+}
+
+func absMaxSIMD(x []float32) (bits uint32, n int) {
+	if !useAVX2 || len(x) < 32 {
+		return 0, 0
+	}
+	n = len(x) &^ 31
+	return absMaxAVX2(&x[0], n), n
+}
+
+func quantizeSIMD(dst []byte, x []float32, inv float32) int {
+	if !useAVX2 || len(x) < 32 {
+		return 0
+	}
+	n := len(x) &^ 31
+	quantizeAVX2(&dst[:n][0], &x[0], n, inv)
+	return n
+}
+
+// tileVNNI24 is tileGeneric for c.width = 24; so are the others for theirs.
+//
+//go:noescape
+func tileVNNI24(c *tile)
+
+//go:noescape
+func tileVNNI16(c *tile)
+
+//go:noescape
+func tileVNNI8(c *tile)
+
+//go:noescape
+func tileVNNI4(c *tile)
+
+//go:noescape
+func tileVNNI2(c *tile)
+
+//go:noescape
+func tileVNNI1(c *tile)
+
+//go:noescape
+func tileAVX2x4(c *tile)
+
+//go:noescape
+func tileAVX2x2(c *tile)
+
+//go:noescape
+func tileAVX2x1(c *tile)
+
+// absMaxAVX2 is absMaxGeneric(x[:n]) for n > 0, a multiple of 32.
+//
+//go:noescape
+func absMaxAVX2(x *float32, n int) uint32
+
+// quantizeAVX2 is quantizeGeneric(dst[:n], x[:n], inv) for n > 0, a multiple of 32.
+//
+//go:noescape
+func quantizeAVX2(dst *byte, x *float32, n int, inv float32)

@@ -1,0 +1,176 @@
+// Package kernel multiplies packed ternary matrices by rows of int8 activations.
+//
+// # Weights
+//
+// Layout T16, 2 bits a weight. A tile is 16 rows with all their K columns; a block is 16 rows x 16 columns in 64 bytes.
+// Column k of row r of a tile is bits 2c..2c+1, c = k%16/4, of byte k/16*64 + r*4 + k%4 of the tile, holding w+1.
+// So one 64-byte load, masked four times, gives four operands whose 16 dwords are the 16 rows: rows are SIMD lanes and
+// no sum over lanes is ever needed. Scales are IEEE half floats [tile][group][16], little-endian.
+//
+// # Activations
+//
+// A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast, and
+// the negated sum of every group, from which the accumulators start because the weights are stored as w+1.
+//
+// # The result, to the bit
+//
+// For row r and token t, with RN the rounding of float32 to nearest even:
+//
+//	s(g)   = Σ_{k in group g} w[r][k]·a[t][k]                   exact, int32
+//	acc    = RN(acc + RN(RN(s(g))·scale[r][g]))                 from 0, groups in order
+//	y[r,t] = RN(RN(acc·ascale[t]) + bias[r])                    bias 0 where there is none
+//
+// The multiplication and the addition round separately because that is what portable Go can state exactly and what
+// every SIMD set has; at one pair per group it costs nothing against the integer work. Because s is exact, y depends
+// neither on the instruction set nor on how rows and tokens are split. tileGeneric is the definition; assembly equals
+// it by ==.
+package kernel
+
+import "fmt"
+
+const (
+	TileRows  = 16 // rows of a tile: the dword lanes of a 512-bit register
+	BlockCols = 16 // columns of a block: 64 bytes hold 16 rows x 16 columns
+
+	// MaxK bounds the columns so that no int32 accumulator overflows, the worst being the GEMV kernels', which leave
+	// the weight in bits 6..7 of its byte: K/4 · 128 · 127 < 2^31.
+	MaxK = 1 << 18
+
+	blockBytes = 64
+	scaleBytes = 2
+	maxWidth   = 24 // tokens of the widest strip of any instruction set
+)
+
+// tilesPerPass is how many tiles share one pass over the panel: their codes (92 KB at K = 2880) and a strip (69 KB)
+// stay in the second-level cache together, so each comes from farther away once.
+const tilesPerPass = 8
+
+// Weights is a packed ternary matrix [Out, K] as the kernels read it; the slices are never written.
+type Weights struct {
+	Codes  []byte    // [Tiles][K/16][64]
+	Scales []byte    // [Tiles][K/Group][16] half floats
+	Bias   []float32 // [Out], or nil
+	Out    int
+	K      int // a multiple of 16
+	Group  int // a multiple of 16 that divides K
+}
+
+// Tiles is the number of 16-row tiles, the unit by which callers split a product over threads.
+func (w *Weights) Tiles() int { return (w.Out + TileRows - 1) / TileRows }
+
+// zeroBias stands for a missing bias.
+var zeroBias [TileRows]float32
+
+// tile is one call of a kernel: 16 rows times the tokens of one strip. The assembly reads its fields.
+type tile struct {
+	dst     []float32 // token t, row r is dst[rows[t]*ldd + r], r in 0..15
+	rows    []int     // [tokens to store]; at least 1, at most width
+	ldd     int
+	codes   []byte    // [groups*blocks][64]
+	scales  []byte    // [groups][16] half floats
+	acts    []uint32  // [groups*blocks*4][width]
+	nsums   []int32   // [groups][width], -Σa
+	ascales []float32 // [tokens to store]
+	bias    []float32 // [16]
+	groups  int
+	blocks  int // per group
+	width   int // tokens the strip has room for
+}
+
+// MatMul computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p: dst[row*ldd + r] = y[r, t], where row
+// is what [Panel.Set] was told for token t.
+//
+// Nothing else of dst is written, so disjoint tile ranges may run at once over one dst. Wrong lengths panic.
+//
+// Shapes: dst at least [max row, ldd] + Out, ldd >= Out unless all tokens share one row. Allocates nothing.
+func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
+	check(dst, ldd, w, tile0, tile1, p)
+	if p.n == 0 {
+		return
+	}
+	groups, blocks := w.K/w.Group, w.Group/BlockCols
+	for ; tile0 < tile1; tile0 += tilesPerPass {
+		last := min(tile1, tile0+tilesPerPass)
+		for _, s := range p.strips {
+			end := min(s.first+s.width, p.n)
+			c := tile{
+				rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
+				acts:   p.acts[s.acts:][:w.K/4*s.width],
+				nsums:  p.nsums[s.sums:][:groups*s.width],
+				groups: groups, blocks: blocks, width: s.width,
+			}
+			for i := tile0; i < last; i++ {
+				c.codes = w.Codes[i*4*w.K:][:4*w.K]
+				c.scales = w.Scales[i*groups*TileRows*scaleBytes:][:groups*TileRows*scaleBytes]
+				row := i * TileRows
+				if row+TileRows > w.Out {
+					matMulTail(dst, w, c, row)
+					continue
+				}
+				c.dst, c.bias = dst[row:], zeroBias[:]
+				if w.Bias != nil {
+					c.bias = w.Bias[row:]
+				}
+				mulTile(&c)
+			}
+		}
+	}
+}
+
+// matMulTail runs the last tile of a matrix whose rows are no multiple of 16: the kernels store whole tiles, so the
+// result goes through scratch and only the rows that exist reach dst.
+func matMulTail(dst []float32, w *Weights, c tile, row int) {
+	var (
+		scratch [maxWidth * TileRows]float32
+		bias    [TileRows]float32
+		order   [maxWidth]int
+	)
+	rows, ldd, n := c.rows, c.ldd, w.Out-row
+	for t := range rows {
+		order[t] = t
+	}
+	if w.Bias != nil {
+		copy(bias[:], w.Bias[row:])
+	}
+	c.dst, c.rows, c.ldd, c.bias = scratch[:], order[:len(rows)], TileRows, bias[:]
+	mulTile(&c)
+	for t, to := range rows {
+		copy(dst[to*ldd+row:][:n], scratch[t*TileRows:])
+	}
+}
+
+// check panics unless every slice that the assembly reads or writes without bounds is as long as it must be.
+func check(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
+	if w.Out < 0 || !validShape(w.K, w.Group) {
+		panic(fmt.Sprintf("kernel: MatMul: bad weights [%d, %d] in groups of %d", w.Out, w.K, w.Group))
+	}
+	tiles := w.Tiles()
+	if len(w.Codes) != tiles*4*w.K || len(w.Scales) != tiles*(w.K/w.Group)*TileRows*scaleBytes {
+		panic(fmt.Sprintf("kernel: MatMul: %d bytes of codes and %d of scales do not hold [%d, %d] in groups of %d",
+			len(w.Codes), len(w.Scales), w.Out, w.K, w.Group))
+	}
+	if w.Bias != nil && len(w.Bias) != w.Out {
+		panic(fmt.Sprintf("kernel: MatMul: bias of %d for %d rows", len(w.Bias), w.Out))
+	}
+	if tile0 < 0 || tile1 > tiles || tile0 > tile1 {
+		panic(fmt.Sprintf("kernel: MatMul: tiles [%d, %d) of %d", tile0, tile1, tiles))
+	}
+	if p.k != w.K || p.group != w.Group {
+		panic(fmt.Sprintf("kernel: MatMul: panel of %d in groups of %d, weights of %d in groups of %d", p.k, p.group, w.K, w.Group))
+	}
+	top := 0
+	for _, row := range p.rows {
+		if row < 0 {
+			panic(fmt.Sprintf("kernel: MatMul: token goes to row %d", row))
+		}
+		top = max(top, row)
+	}
+	if ldd < 0 || (p.n > 0 && (len(dst) < w.Out || (top > 0 && ldd > (len(dst)-w.Out)/top))) {
+		panic(fmt.Sprintf("kernel: MatMul: %d floats do not hold row %d of %d floats, %d apart", len(dst), top, w.Out, ldd))
+	}
+}
+
+// validShape says whether the kernels can run k columns in groups of group.
+func validShape(k, group int) bool {
+	return k > 0 && k <= MaxK && group > 0 && group%BlockCols == 0 && k%group == 0
+}

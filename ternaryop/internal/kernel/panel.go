@@ -1,0 +1,106 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// Panel is the quantized activations of some tokens in the order in which the kernels read them.
+//
+// Tokens are cut into strips as wide as a kernel's register tile; a strip is [K/4][width] dwords of four consecutive
+// int8 columns, so a strip of one token is the plain row. Its memory is kept from one [Panel.Reset] to the next.
+type Panel struct {
+	acts   []uint32  // strips, each [K/4][width], little-endian in the dword
+	nsums  []int32   // strips, each [K/group][width]: -Σa
+	scales []float32 // [n]
+	rows   []int     // [n], dst row
+	strips []strip
+	k      int
+	group  int
+	n      int
+}
+
+// strip is width tokens from first on, the last strip maybe fewer; its other lanes are computed and not stored.
+type strip struct {
+	first, width int
+	acts, sums   int // where its part of Panel.acts and Panel.nsums starts
+}
+
+// quantChunk is the columns quantized at a time, on the stack: a multiple of 16 that keeps 16-bit sums below 2^16.
+const quantChunk = 256
+
+// Reset makes p a panel of n tokens of k columns in groups of group; [Panel.Set] must then fill each of them.
+//
+// It allocates only when p has never been as large. Panics unless 16 divides group and group divides k.
+func (p *Panel) Reset(k, group, n int) {
+	if n < 0 || !validShape(k, group) {
+		panic(fmt.Sprintf("kernel: Panel.Reset: %d tokens of %d in groups of %d", n, k, group))
+	}
+	p.k, p.group, p.n = k, group, n
+	p.strips = p.strips[:0]
+	lanes := 0
+	for first := 0; first < n; {
+		w := stripWidth(n - first)
+		p.strips = append(p.strips, strip{first: first, width: w, acts: lanes * (k / 4), sums: lanes * (k / group)})
+		first += w
+		lanes += w
+	}
+	p.acts = resize(p.acts, lanes*(k/4))
+	p.nsums = resize(p.nsums, lanes*(k/group))
+	p.scales = resize(p.scales, n)
+	p.rows = resize(p.rows, n)
+}
+
+// resize returns s with length n and unspecified contents.
+func resize[E any](s []E, n int) []E { return slices.Grow(s[:0], n)[:n] }
+
+// Set quantizes x, as [QuantizeRow] does, into token i, whose results go to row of MatMul's dst.
+//
+// x may be shorter than the panel's columns: the rest is zero, as are the weights that pad a matrix. Different tokens
+// may be set at once. Panics when i is no token, row is negative or x is longer than the panel.
+func (p *Panel) Set(i int, x []float32, row int) {
+	if i < 0 || i >= p.n || row < 0 || len(x) > p.k {
+		panic(fmt.Sprintf("kernel: Panel.Set: token %d of %d, row %d, %d values of %d", i, p.n, row, len(x), p.k))
+	}
+	scale, inv := rowScale(x)
+	p.scales[i], p.rows[i] = scale, row
+	s := p.find(i)
+	acts, sums := p.acts[s.acts+i-s.first:], p.nsums[s.sums+i-s.first:]
+	var buf [quantChunk]byte
+	for g := range p.k / p.group {
+		var sum int32
+		for k, end := g*p.group, (g+1)*p.group; k < end; k += quantChunk {
+			q := buf[:min(quantChunk, end-k)]
+			from := x[min(k, len(x)):min(k+len(q), len(x))]
+			quantize(q, from, inv)
+			clear(q[len(from):])
+			sum += spread(acts[k/4*s.width:], s.width, q)
+		}
+		sums[g*s.width] = -sum
+	}
+}
+
+// find returns the strip of token i: all but the last few have the width of the first.
+func (p *Panel) find(i int) strip {
+	s := min(i/p.strips[0].width, len(p.strips)-1)
+	for ; p.strips[s].first+p.strips[s].width <= i; s++ {
+	}
+	return p.strips[s]
+}
+
+// spread writes q as dwords to dst[0], dst[stride], ... and returns Σ q.
+//
+// It adds the bytes four at a time, biased by 128 to be unsigned, in two 16-bit sums.
+func spread(dst []uint32, stride int, q []byte) int32 {
+	var sum uint32
+	at := 0
+	for k := 0; k+4 <= len(q); k += 4 {
+		v := binary.LittleEndian.Uint32(q[k:])
+		dst[at] = v
+		at += stride
+		u := v ^ 0x80808080
+		sum += u&0x00FF00FF + u>>8&0x00FF00FF
+	}
+	return int32(sum&0xFFFF+sum>>16) - 128*int32(len(q))
+}
