@@ -2,9 +2,11 @@ package gptoss
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"unsafe"
 
+	"github.com/seed-796a8800/tritium/internal/mxfp4"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ternaryop"
 )
@@ -13,20 +15,16 @@ import (
 // shape than the configuration asks for. After it no accessor can fail.
 func (c *Checkpoint) check() error {
 	cfg := &c.config
-	if cfg.Quantization != nil {
-		known := cfg.Projections()
-		for name, f := range cfg.Quantization.Tensors {
-			if p, ok := known[name]; !ok {
-				return fmt.Errorf("quantization_config names %q, which is no projection of the model", name)
-			} else if f.Kind == FormatTernary && !p.Quantizable {
-				return fmt.Errorf("quantization_config says that %s is ternary; only attention and expert projections can be", name)
-			}
-		}
+	if err := c.checkFormats(); err != nil {
+		return fmt.Errorf("%s: quantization_config: %w", c.path, err)
 	}
 	for layer := range cfg.Layers {
 		n := LayerNames(layer)
-		for name, size := range map[string]int{n.InputNorm: cfg.Hidden, n.PostNorm: cfg.Hidden, n.Sinks: cfg.Heads} {
-			if err := c.want(name, floats, size); err != nil {
+		for _, v := range []struct {
+			name string
+			size int
+		}{{n.InputNorm, cfg.Hidden}, {n.Sinks, cfg.Heads}, {n.PostNorm, cfg.Hidden}} {
+			if err := c.want(v.name, floats, v.size); err != nil {
 				return err
 			}
 		}
@@ -42,6 +40,35 @@ func (c *Checkpoint) check() error {
 	return nil
 }
 
+// checkFormats refuses a quantization that names what the model has not, or a
+// format that its projections cannot have.
+func (c *Checkpoint) checkFormats() error {
+	q := c.config.Quantization
+	if q == nil {
+		return nil
+	}
+	known := c.config.Projections()
+	for _, name := range slices.Sorted(maps.Keys(q.Tensors)) {
+		p, ok := known[name]
+		f := q.Tensors[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("%q is no projection of the model", name)
+		case f.Kind == FormatTernary && !p.Quantizable:
+			return fmt.Errorf("%s has format ternary; only attention and expert projections can be", name)
+		case f.Kind == FormatTernary:
+			if _, _, err := ternaryop.Layout(p.Out, p.In, f.Group); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		case p.Experts > 0:
+			return fmt.Errorf("%s has format %s; experts can only be ternary or as in the source", name, f.Kind)
+		case f.Kind == FormatInt4 && (f.Group < 2 || f.Group%2 != 0 || p.In%f.Group != 0):
+			return fmt.Errorf("%s has int4 groups of %d; they must be even and divide its %d inputs", name, f.Group, p.In)
+		}
+	}
+	return nil
+}
+
 func (c *Checkpoint) checkProjection(p Projection) error {
 	if p.Name != EmbeddingName && p.Name != HeadName {
 		name, shape := p.Name+".bias", []int{p.Out}
@@ -52,25 +79,15 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 			return err
 		}
 	}
-	f := c.Format(p.Name)
-	switch f.Kind {
+	switch f := c.Format(p.Name); f.Kind {
 	case FormatTernary:
 		return c.checkTernary(p, f)
 	case FormatInt8:
-		if p.Experts > 0 {
-			return fmt.Errorf("%s has format int8; experts can only be ternary or as in the source", p.Name)
-		}
 		if err := c.want(p.Name+".codes", []safetensors.Dtype{"I8"}, p.Out, p.In); err != nil {
 			return err
 		}
 		return c.want(p.Name+".scales", []safetensors.Dtype{"F16"}, p.Out)
 	case FormatInt4:
-		if p.Experts > 0 {
-			return fmt.Errorf("%s has format int4; experts can only be ternary or as in the source", p.Name)
-		}
-		if f.Group < 2 || f.Group%2 != 0 || p.In%f.Group != 0 {
-			return fmt.Errorf("%s has int4 groups of %d, which do not divide its %d inputs", p.Name, f.Group, p.In)
-		}
 		if err := c.want(p.Name+".codes", []safetensors.Dtype{"U8"}, p.Out, p.In/2); err != nil {
 			return err
 		}
@@ -82,13 +99,13 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 	if _, ok := c.tensors[p.Name]; ok {
 		return c.want(p.Name, []safetensors.Dtype{"BF16"}, p.Experts, p.In, p.Out)
 	}
-	if p.In%32 != 0 {
-		return fmt.Errorf("%s has %d inputs; MXFP4 needs a multiple of 32", p.Name, p.In)
+	if p.In%mxfp4.BlockSize != 0 {
+		return fmt.Errorf("%s: %s has %d inputs; MXFP4 needs a multiple of %d", c.path, p.Name, p.In, mxfp4.BlockSize)
 	}
-	if err := c.want(p.Name+"_blocks", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/32, 16); err != nil {
+	if err := c.want(p.Name+"_blocks", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/mxfp4.BlockSize, mxfp4.BlockSize/2); err != nil {
 		return err
 	}
-	return c.want(p.Name+"_scales", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/32)
+	return c.want(p.Name+"_scales", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/mxfp4.BlockSize)
 }
 
 // checkTernary compares sizes only: the packed shapes are the layout's.
@@ -106,9 +123,9 @@ func (c *Checkpoint) checkTernary(p Projection, f Format) error {
 		t, ok := c.tensors[p.Name+part.suffix]
 		switch {
 		case !ok:
-			return fmt.Errorf("tensor %q is missing", p.Name+part.suffix)
+			return fmt.Errorf("%s: tensor %q is missing", c.path, p.Name+part.suffix)
 		case t.Dtype != part.dtype || len(t.Data) != part.bytes:
-			return fmt.Errorf("tensor %q is %d bytes of %s, want %d bytes of %s", t.Name, len(t.Data), t.Dtype, part.bytes, part.dtype)
+			return fmt.Errorf("%s: tensor %q is %d bytes of %s, want %d bytes of %s", t.File, t.Name, len(t.Data), t.Dtype, part.bytes, part.dtype)
 		}
 	}
 	return nil
@@ -120,11 +137,11 @@ func (c *Checkpoint) want(name string, dtypes []safetensors.Dtype, shape ...int)
 	t, ok := c.tensors[name]
 	switch {
 	case !ok:
-		return fmt.Errorf("tensor %q is missing", name)
+		return fmt.Errorf("%s: tensor %q is missing", c.path, name)
 	case !slices.Contains(dtypes, t.Dtype):
-		return fmt.Errorf("tensor %q has type %s, want %v", name, t.Dtype, dtypes)
+		return fmt.Errorf("%s: tensor %q has type %s, want %v", t.File, name, t.Dtype, dtypes)
 	case !slices.Equal(t.Shape, shape):
-		return fmt.Errorf("tensor %q has shape %v, want %v", name, t.Shape, shape)
+		return fmt.Errorf("%s: tensor %q has shape %v, want %v", t.File, name, t.Shape, shape)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package gptoss
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,6 +18,7 @@ import (
 // decoded where they are used. It implements Weights and is safe for
 // concurrent use.
 type Checkpoint struct {
+	path    string // for errors
 	config  Config
 	files   fs.FS
 	archive *safetensors.Archive
@@ -59,9 +59,10 @@ func Open(dir string, opts ...OpenOption) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newCheckpoint(config, os.DirFS(dir), archive, opts)
+	c, err := newCheckpoint(dir, config, os.DirFS(dir), archive, opts)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), archive.Close())
+		archive.Close() // the first problem is the one to report
+		return nil, err
 	}
 	return c, nil
 }
@@ -69,9 +70,9 @@ func Open(dir string, opts ...OpenOption) (*Checkpoint, error) {
 // OpenFS opens a model held in memory, such as an embedded one: config.json
 // and model.safetensors.
 func OpenFS(files fs.FS, opts ...OpenOption) (*Checkpoint, error) {
-	data, err := fs.ReadFile(files, "config.json")
+	data, err := readSmall(files, "config.json")
 	if err != nil {
-		return nil, fmt.Errorf("gptoss: %w", err)
+		return nil, fmt.Errorf("gptoss: config.json: %w", err)
 	}
 	config, err := ParseConfig(data)
 	if err != nil {
@@ -84,11 +85,11 @@ func OpenFS(files fs.FS, opts ...OpenOption) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCheckpoint(config, files, archive, opts)
+	return newCheckpoint("model.safetensors", config, files, archive, opts)
 }
 
-func newCheckpoint(config Config, files fs.FS, archive *safetensors.Archive, opts []OpenOption) (*Checkpoint, error) {
-	c := &Checkpoint{config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{}}
+func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors.Archive, opts []OpenOption) (*Checkpoint, error) {
+	c := &Checkpoint{path: path, config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{}}
 	for _, o := range opts {
 		o(c)
 	}
@@ -98,11 +99,11 @@ func newCheckpoint(config Config, files fs.FS, archive *safetensors.Archive, opt
 	}
 	if _, ok := c.tensors["embedding.weight"]; ok {
 		if err := renameOriginal(config, c.tensors); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("gptoss: %w", err)
 		}
 	}
 	if err := c.check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("gptoss: %w", err)
 	}
 	return c, nil
 }

@@ -2,8 +2,14 @@ package gptoss
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/ops"
 )
@@ -61,6 +67,7 @@ const (
 	maxConfigBytes = 1 << 20
 	maxDimension   = 1 << 20
 	maxLayers      = 1 << 10
+	maxPositions   = 1 << 30
 )
 
 // configFile is config.json in either of its spellings (Transformers 4 and 5)
@@ -108,62 +115,80 @@ type ropeFile struct {
 
 // ReadConfig reads and checks a config.json.
 func ReadConfig(path string) (Config, error) {
-	data, err := readSmallFile(path, maxConfigBytes)
-	if err != nil {
-		return Config{}, err
+	var c Config
+	data, err := readSmall(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+	if err == nil {
+		err = c.parse(data)
 	}
-	c, err := ParseConfig(data)
 	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
+		return Config{}, fmt.Errorf("gptoss: %s: %w", path, err)
 	}
 	return c, nil
 }
 
-// readSmallFile refuses to read what is larger than such a file ever is.
-func readSmallFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
+// readSmall reads a configuration file. It refuses what is larger than such a
+// file ever is, and what has no size, such as a device.
+func readSmall(files fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(files, name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
 	if err != nil {
-		return nil, err
+		return nil, cause(err)
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d are expected", path, info.Size(), limit)
+	f, err := files.Open(name)
+	if err != nil {
+		return nil, cause(err)
 	}
-	return os.ReadFile(path)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err == nil && len(data) > maxConfigBytes {
+		err = fmt.Errorf("it is larger than %d bytes", maxConfigBytes)
+	}
+	return data, cause(err)
+}
+
+// cause drops the path that an error of the file system repeats.
+func cause(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
 }
 
 // ParseConfig reads and checks the contents of a config.json.
 func ParseConfig(data []byte) (Config, error) {
+	var c Config
+	if err := c.parse(data); err != nil {
+		return Config{}, fmt.Errorf("gptoss: config.json: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Config) parse(data []byte) error {
 	var f configFile
-	c := Config{}
 	if err := json.Unmarshal(data, &f); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
+		return err
 	}
 	if err := json.Unmarshal(data, &c.fields); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
+		return err
 	}
 	if f.ModelType != "" && f.ModelType != "gpt_oss" {
-		return c, fmt.Errorf("gptoss: config: model_type is %q, want \"gpt_oss\"", f.ModelType)
+		return fmt.Errorf("model_type is %q, want \"gpt_oss\"", f.ModelType)
 	}
 	c.Layers, c.Hidden, c.Intermediate = f.NumHiddenLayers, f.HiddenSize, f.IntermediateSize
 	c.Heads, c.KVHeads, c.HeadDim = f.NumAttentionHeads, f.NumKeyValueHeads, f.HeadDim
 	c.Experts, c.ActiveExperts = max(f.NumLocalExperts, f.NumExperts), max(f.NumExpertsPerTok, f.ExpertsPerToken)
 	c.Vocab, c.MaxPositions = f.VocabSize, f.MaxPositionEmbeddings
-	if err := c.checkSizes(f); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
-	}
-	if err := c.readConstants(f); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
-	}
-	if err := c.readWindows(f); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
-	}
-	if err := c.readRotary(f); err != nil {
-		return c, fmt.Errorf("gptoss: config: %w", err)
+	for _, read := range []func(configFile) error{c.checkSizes, c.readConstants, c.readWindows, c.readRotary} {
+		if err := read(f); err != nil {
+			return err
+		}
 	}
 	if err := c.readQuantization(f.QuantizationConfig); err != nil {
-		return c, fmt.Errorf("gptoss: config: quantization_config: %w", err)
+		return fmt.Errorf("quantization_config: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 func (c *Config) checkSizes(f configFile) error {
@@ -182,6 +207,10 @@ func (c *Config) checkSizes(f configFile) error {
 		}
 	}
 	switch {
+	case c.MaxPositions < 0 || c.MaxPositions > maxPositions:
+		return fmt.Errorf("max_position_embeddings is %d, want 0 to %d", c.MaxPositions, maxPositions)
+	case f.NumLocalExperts != 0 && f.NumExperts != 0 && f.NumLocalExperts != f.NumExperts:
+		return fmt.Errorf("num_local_experts %d and num_experts %d differ", f.NumLocalExperts, f.NumExperts)
 	case c.Heads%c.KVHeads != 0:
 		return fmt.Errorf("num_attention_heads %d is no multiple of num_key_value_heads %d", c.Heads, c.KVHeads)
 	case c.HeadDim%2 != 0:
@@ -208,10 +237,10 @@ func (c *Config) readConstants(f configFile) error {
 	if f.SwigluLimit != nil {
 		limit = *f.SwigluLimit
 	}
-	if !(eps > 0 && eps < 1) {
+	if !(eps > 1e-30 && eps < 1) {
 		return fmt.Errorf("rms_norm_eps is %g, want a small positive number", eps)
 	}
-	if !(limit > 0 && limit < 1e6) {
+	if !(limit > 1e-6 && limit < 1e6) {
 		return fmt.Errorf("swiglu_limit is %g, want a positive number", limit)
 	}
 	c.NormEpsilon, c.SwiGLULimit = float32(eps), float32(limit)
@@ -328,11 +357,11 @@ func (c *Config) readQuantization(raw json.RawMessage) error {
 	if q.ActivationBits != 8 {
 		return fmt.Errorf("activation_bits is %d, want 8", q.ActivationBits)
 	}
-	for name, f := range q.Tensors {
-		switch f.Kind {
+	for _, name := range slices.Sorted(maps.Keys(q.Tensors)) {
+		switch kind := q.Tensors[name].Kind; kind {
 		case FormatTernary, FormatInt8, FormatInt4:
 		default:
-			return fmt.Errorf("%s has format %q; this tritium does not know it", name, f.Kind)
+			return fmt.Errorf("%s has format %q; this tritium does not know it", name, kind)
 		}
 	}
 	c.Quantization = &q

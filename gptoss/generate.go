@@ -19,10 +19,11 @@ type Generator struct {
 	sampler *Sampler
 	stop    []int32
 	one     [1]int32
+	logits  []float32 // of the next token; the model's own are of whatever it ran last
 }
 
 // NewGenerator returns a generator with an empty sequence that stops after any
-// of the stop ids.
+// of the stop ids. Generators of one model may take turns.
 func NewGenerator(m *Model, s Sampling, stop []int32) (*Generator, error) {
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("gptoss: %w", err)
@@ -43,13 +44,25 @@ func (g *Generator) Prefill(ids []int32) error {
 		return fmt.Errorf("gptoss: %d tokens exceed the model's context of %d", g.seq.Len()+len(ids), limit)
 	}
 	g.sampler.Observe(ids...)
-	return g.model.Append(g.batch, g.seq, ids)
+	return g.append(ids)
+}
+
+func (g *Generator) append(ids []int32) error {
+	g.logits = g.logits[:0]
+	if err := g.model.Append(g.batch, g.seq, ids); err != nil {
+		return err
+	}
+	g.logits = append(g.logits, g.model.Logits(0)...)
+	return nil
 }
 
 // Next chooses the next token and runs it through the model. stop is true, and
 // the model is not run, for a stop id or when the context is full.
 func (g *Generator) Next() (id int32, stop bool, err error) {
-	if id, err = g.sampler.Next(g.model.Logits(0)); err != nil {
+	if len(g.logits) == 0 {
+		return 0, false, errors.New("gptoss: nothing to continue; prefill a prompt first")
+	}
+	if id, err = g.sampler.Next(g.logits); err != nil {
 		return 0, false, err
 	}
 	if slices.Contains(g.stop, id) {
@@ -59,7 +72,7 @@ func (g *Generator) Next() (id int32, stop bool, err error) {
 		return id, true, nil
 	}
 	g.one[0] = id
-	return id, false, g.model.Append(g.batch, g.seq, g.one[:])
+	return id, false, g.append(g.one[:])
 }
 
 // Len returns the number of tokens in the sequence.
@@ -83,13 +96,14 @@ func (c *Checkpoint) GenerationConfig() (GenerationConfig, error) {
 		RepetitionPenalty float64         `json:"repetition_penalty"`
 		EOS               json.RawMessage `json:"eos_token_id"`
 	}
-	const name = "generation_config.json"
-	data, err := fs.ReadFile(c.files, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		f.EOS = c.config.fields["eos_token_id"]
-	} else if err != nil {
-		return GenerationConfig{}, fmt.Errorf("gptoss: %w", err)
-	} else if err := json.Unmarshal(data, &f); err != nil {
+	name := "generation_config.json"
+	data, err := readSmall(c.files, name)
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		name, f.EOS, err = "config.json", c.config.fields["eos_token_id"], nil
+	}
+	if err != nil {
 		return GenerationConfig{}, fmt.Errorf("gptoss: %s: %w", name, err)
 	}
 	g := GenerationConfig{Sampling: Sampling{Temperature: 1, TopK: f.TopK, TopP: f.TopP, MinP: f.MinP, RepetitionPenalty: f.RepetitionPenalty}}

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 )
 
-var originalBlock = regexp.MustCompile(`^block\.(\d{1,4})\.(.+)$`)
+var originalBlock = regexp.MustCompile(`^block\.(0|[1-9]\d{0,3})\.(.+)$`)
 
 // originalNames maps what follows "block.N." in OpenAI's own checkpoints to
 // what follows "model.layers.N." in Transformers'.
@@ -63,7 +63,7 @@ func renameOriginal(c Config, tensors map[string]safetensors.Tensor) error {
 			continue
 		}
 		if len(t.Shape) == 0 || t.Shape[0] != q+2*kv {
-			return fmt.Errorf("tensor %q has shape %v, want %d rows of q, k and v", name, t.Shape, q+2*kv)
+			return fmt.Errorf("%s: tensor %q has shape %v, want %d rows of q, k and v", t.File, name, t.Shape, q+2*kv)
 		}
 		kind := m[2][len("attn.qkv"):]
 		rowBytes := len(t.Data) / t.Shape[0]

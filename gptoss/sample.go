@@ -77,7 +77,7 @@ func (s *Sampler) penalized() bool { return s.RepetitionPenalty != 0 && s.Repeti
 
 // Next chooses a token. It does not change the logits.
 //
-// Shapes: logits [V]. Errors: logits that are not numbers.
+// Shapes: logits [V]. Errors: a logit that is NaN or +Inf, no logit above -Inf.
 func (s *Sampler) Next(logits []float32) (int32, error) {
 	best, top := int32(-1), math.Inf(-1)
 	if cap(s.cands) < len(logits) {
@@ -96,8 +96,8 @@ func (s *Sampler) Next(logits []float32) (int32, error) {
 		if v > top {
 			best, top = int32(i), v
 		}
-		if v != v {
-			return 0, fmt.Errorf("gptoss: the logit of token %d is not a number", i)
+		if !(v < math.Inf(1)) {
+			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, v)
 		}
 		s.cands[i] = candidate{int32(i), v}
 	}
@@ -115,15 +115,10 @@ func (s *Sampler) Next(logits []float32) (int32, error) {
 
 // draw narrows the candidates and picks one of them.
 func (s *Sampler) draw(top float64) int32 {
-	var sum float64
 	for i := range s.cands {
 		s.cands[i].p = math.Exp((s.cands[i].p - top) / s.Temperature)
-		sum += s.cands[i].p
 	}
 	c := s.cands
-	if s.MinP > 0 {
-		c = slices.DeleteFunc(c, func(c candidate) bool { return c.p < s.MinP })
-	}
 	if s.TopK > 0 && s.TopK < len(c) || s.TopP > 0 && s.TopP < 1 {
 		// Most likely first; of equals the lower id.
 		slices.SortFunc(c, func(a, b candidate) int {
@@ -137,11 +132,10 @@ func (s *Sampler) draw(top float64) int32 {
 		c = c[:s.TopK]
 	}
 	if s.TopP > 0 && s.TopP < 1 {
-		sum = 0
+		sum, mass := 0.0, 0.0
 		for _, x := range c {
 			sum += x.p
 		}
-		mass := 0.0
 		for i, x := range c {
 			if mass += x.p; mass >= s.TopP*sum {
 				c = c[:i+1]
@@ -149,15 +143,22 @@ func (s *Sampler) draw(top float64) int32 {
 			}
 		}
 	}
-	sum = 0
+	if s.MinP > 0 { // the most likely token has p = 1
+		c = slices.DeleteFunc(c, func(c candidate) bool { return c.p < s.MinP })
+	}
+	sum := 0.0
 	for _, x := range c {
 		sum += x.p
 	}
 	r := s.rng.Float64() * sum
+	last := c[0].id
 	for _, x := range c {
 		if r -= x.p; r < 0 {
 			return x.id
 		}
+		if x.p > 0 {
+			last = x.id
+		}
 	}
-	return c[len(c)-1].id
+	return last // rounding left a little of r
 }

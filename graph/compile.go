@@ -195,7 +195,7 @@ func (c *compiler) newBlock(dt tensor.Dtype, size int) int {
 // allocate makes the memory and binds every node to its part.
 func (c *compiler) allocate() error {
 	memory := make([]Buffer, len(c.blocks))
-	for i, b := range c.blocks {
+	for _, b := range c.blocks {
 		c.plan.arena += int64(b.len) * int64(b.dt.Size())
 	}
 	for _, n := range c.order {

@@ -31,9 +31,10 @@ type CPU struct {
 	// scheduled yet.
 	state atomic.Uint64
 
-	parked atomic.Int32
-	wake   chan struct{}
-	closed atomic.Bool
+	parked  atomic.Int32
+	wake    chan struct{}
+	closed  atomic.Bool
+	workers sync.WaitGroup
 }
 
 // spinTime is how long an idle worker looks for the next region before it
@@ -50,7 +51,7 @@ func NewCPU(threads int) *CPU {
 	}
 	c := &CPU{threads: threads, wake: make(chan struct{}, threads)}
 	for w := 1; w < threads; w++ {
-		go c.work(w)
+		c.workers.Go(func() { c.work(w) })
 	}
 	return c
 }
@@ -76,26 +77,29 @@ func (c *CPU) Alloc(shape tensor.Shape, dt tensor.Dtype) (Buffer, error) {
 	return Buffer{}, fmt.Errorf("graph: cpu: no buffers of type %v", dt)
 }
 
-// Close stops the pool. No region may be open.
+// Close ends the pool's threads and waits for them and for an open region.
+// Afterwards Parallel still works, on its caller alone. Close may be called
+// again, but not from inside a region.
 func (c *CPU) Close() error {
-	c.closed.Store(true)
-	for w := 1; w < c.threads; w++ {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+	if c.closed.Swap(true) {
+		return nil
 	}
+	c.region.Lock() // for good: no region opens any more
+	c.unpark(c.threads - 1)
+	c.workers.Wait()
 	return nil
 }
 
 // Parallel calls fn(worker, i) once for every i in [0, n), spread over the
-// device's threads; worker < Threads() is the index of the calling thread, for
-// scratch memory. Indices are handed out one at a time, so fn(i) should be
-// worth a few microseconds. Parallel returns when all calls have returned. It
-// allocates nothing; the results must not depend on which worker ran what.
+// device's threads; worker < Threads() tells apart the calls that run at the
+// same time, for scratch memory. Indices are handed out one at a time, so
+// fn(i) should be worth a few microseconds. Parallel returns when all calls
+// have returned. It allocates nothing; the results must not depend on which
+// worker ran what.
 //
 // Inside a region, or while another goroutine's region is open, Parallel runs
-// every call on the calling goroutine as worker 0.
+// every call on the calling goroutine as worker 0. So scratch memory must
+// belong to one caller, as that of a prepared kernel does.
 func (c *CPU) Parallel(n int, fn func(worker, i int)) {
 	if n <= 1 || c.threads == 1 || !c.region.TryLock() {
 		for i := 0; i < n; i++ {
@@ -107,15 +111,26 @@ func (c *CPU) Parallel(n int, fn func(worker, i int)) {
 	c.next.Store(0)
 	c.state.Add(1 << 32) // open
 	if c.parked.Load() > 0 {
-		for w := min(c.threads, n); w > 1; w-- {
-			select {
-			case c.wake <- struct{}{}:
-			default:
-			}
+		c.unpark(min(c.threads, n) - 1)
+	}
+	defer c.join() // also where fn panics
+	c.drain(0)
+}
+
+// unpark wakes up to n workers.
+func (c *CPU) unpark(n int) {
+	for range n {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+			return
 		}
 	}
-	c.drain(0)
-	c.state.Add(1 << 32) // closed: nobody joins from here on
+}
+
+// join closes the region and waits for the workers that joined it.
+func (c *CPU) join() {
+	c.state.Add(1 << 32) // nobody joins from here on
 	for spins := 0; uint32(c.state.Load()) != 0; spins++ {
 		if spins > 1000 {
 			runtime.Gosched()
@@ -147,7 +162,8 @@ func (c *CPU) work(worker int) {
 		if !ok {
 			c.parked.Add(1)
 			// The caller opens first and reads parked second; we count
-			// ourselves first and look again second. One of us notices.
+			// ourselves first and look again second. One of us notices. Close
+			// leaves a token for everybody, so nobody sleeps through it.
 			if s = c.state.Load(); !isOpen(s) || uint32(s>>32) == seen {
 				<-c.wake
 			}

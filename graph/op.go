@@ -50,7 +50,8 @@ const (
 )
 
 // A RowSelector is a kernel whose output rows are OutputRows while its inputs
-// are TokenRows. Nodes downstream of it hold OutputRows.
+// are TokenRows. Nodes downstream of it hold OutputRows; they may not also read
+// what was computed for TokenRows. Its own Args.Rows is OutputRows.
 type RowSelector interface {
 	Kernel
 	SelectsRows()

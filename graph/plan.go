@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"gorgonia.org/gorgonia"
-	"gorgonia.org/tensor"
 )
 
 // A Plan is a compiled graph: the steps in order, each bound to its memory. It

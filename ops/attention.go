@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -48,7 +49,7 @@ func (o Attention) Apply(b *graph.Builder, q, k, v *gorgonia.Node) *gorgonia.Nod
 	}
 	t := graph.Float32Tensor(2)
 	return b.Apply(lastPart(o.Name), &attention{
-		Base: graph.Base{Kind: "attention", Attributes: fmt.Sprintf("%s window=%d", o.Name, o.Window),
+		Base: graph.Base{Kind: "attention", Attributes: fmt.Sprintf("%s window=%d kv=%d", o.Name, o.Window, o.KVHeads),
 			In: []gorgonia.TensorType{t, t, t}, Out: t},
 		Attention: o,
 	}, q, k, v)
@@ -92,6 +93,9 @@ func (c *kvCache) Reserve(tokens int) error {
 	return nil
 }
 
+// room is the number of tokens that the cache has memory for.
+func (c *kvCache) room() int { return len(c.k) / c.width }
+
 func (c *kvCache) Truncate(n int) error {
 	if c.window > 0 && n > 0 && n < c.length && c.length > c.window {
 		return fmt.Errorf("ops: a sliding window of %d has overwritten what position %d sees", c.window, n)
@@ -127,6 +131,9 @@ func (c *kvCache) store(k, v []float32, start, n int) {
 	c.length = start + n
 }
 
+// errSelected is for operators that need every token of the batch.
+var errSelected = errors.New("it follows a sequence and cannot be computed for selected rows")
+
 // attentionRun is the memory of one prepared attention.
 type attentionRun struct {
 	*attention
@@ -142,23 +149,23 @@ func (o *attention) Prepare(a *graph.Args) (graph.Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.Rows != graph.TokenRows {
+		return nil, errSelected
+	}
 	r := &attentionRun{attention: o, state: a.State,
 		q: a.In[0].Float32s(), k: a.In[1].Float32s(), v: a.In[2].Float32s(), out: a.Out.Float32s(),
 		segment: make([]int32, a.MaxRows), scores: make([][]float32, cpu.Threads())}
 	do := r.head
 	return func(b *graph.Batch) error {
 		r.batch = b
-		longest := 0
+		room := 0
 		for i, s := range b.Segments {
 			for t := range s.Len {
 				r.segment[s.Row+t] = int32(i)
 			}
-			longest = max(longest, s.Start+s.Len)
+			room = max(room, s.Sequence.State(r.state).(*kvCache).room())
 		}
-		if o.Window > 0 {
-			longest = min(longest, o.Window)
-		}
-		r.grow(longest)
+		r.grow(room)
 		cpu.Parallel(b.Rows()*o.KVHeads, do)
 		w := o.KVHeads * o.HeadDim
 		for _, s := range b.Segments {
@@ -169,14 +176,12 @@ func (o *attention) Prepare(a *graph.Args) (graph.Step, error) {
 	}, nil
 }
 
-// grow makes room for the scores of one group of heads, half again more than
-// asked so that a growing sequence allocates rarely.
+// grow makes room for the scores of one group of heads. It is asked for as many
+// positions as the caches have room for, so that it allocates only when they
+// did.
 func (r *attentionRun) grow(positions int) {
 	group := r.Heads / r.KVHeads
 	if need := group * positions; need > len(r.scores[0]) {
-		if r.Window == 0 {
-			need += need / 2
-		}
 		for w := range r.scores {
 			r.scores[w] = make([]float32, need)
 		}

@@ -12,7 +12,8 @@ import (
 
 // Router turns router logits into routing weights: the softmax over the k
 // largest logits of a row, zero elsewhere. Of equal logits the one with the
-// lower index is chosen.
+// lower index is chosen. A NaN among the logits makes the whole row NaN, which
+// experts refuse.
 //
 // Shapes: logits [T, E] -> [T, E]. Source: spec of GPT-OSS, "top-k then softmax".
 func Router(b *graph.Builder, name string, k int, logits *gorgonia.Node) *gorgonia.Node {
@@ -25,6 +26,13 @@ func Router(b *graph.Builder, name string, k int, logits *gorgonia.Node) *gorgon
 }
 
 func route(dst, z []float32, k int) {
+	if m := kernel.Max(z); m != m {
+		// No comparison would ever choose a NaN: the fault would not show.
+		for i := range dst {
+			dst[i] = m
+		}
+		return
+	}
 	// What is not chosen is -Inf, whose exponential is exactly zero.
 	never := float32(math.Inf(-1))
 	for i := range dst {
@@ -54,6 +62,9 @@ type swiglu struct {
 // Shapes: [T, A, 2I], gate and up interleaved -> [T, A, I].
 // Source: gpt_oss/torch/model.py, swiglu.
 func SwiGLU(b *graph.Builder, x *gorgonia.Node, limit float32) *gorgonia.Node {
+	if !(limit > 0) {
+		b.Fail(fmt.Errorf("swiglu: a limit of %g", limit))
+	}
 	return b.Apply("swiglu", &swiglu{
 		Base: graph.Base{Kind: "swiglu", Attributes: fmt.Sprintf("limit=%g", limit),
 			In: []gorgonia.TensorType{graph.Float32Tensor(3)}, Out: graph.Float32Tensor(3)},
@@ -101,6 +112,7 @@ type combine struct{ graph.Base }
 // routing: y = Σ_e routing[e] · x[slot of e].
 //
 // Shapes: x [T, A, H], routing [T, E] -> [T, H].
+// Errors at run: a token with more active experts than slots.
 func Combine(b *graph.Builder, x, routing *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("combine", &combine{graph.Base{Kind: "combine",
 		In: []gorgonia.TensorType{graph.Float32Tensor(3), graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)}}, x, routing)
@@ -140,7 +152,22 @@ func (o *combine) Prepare(a *graph.Args) (graph.Step, error) {
 		}
 	}
 	return func(b *graph.Batch) error {
-		cpu.Parallel(b.Active(a.Rows), do)
+		rows := b.Active(a.Rows)
+		for t := range rows {
+			if n := countActive(weights[t*e : (t+1)*e]); n > active {
+				return fmt.Errorf("token %d is routed to %d experts, at most %d are expected", t, n, active)
+			}
+		}
+		cpu.Parallel(rows, do)
 		return nil
 	}, nil
+}
+
+func countActive(routing []float32) (n int) {
+	for _, w := range routing {
+		if w != 0 {
+			n++
+		}
+	}
+	return n
 }

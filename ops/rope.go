@@ -30,7 +30,11 @@ func YaRN(d int, theta, factor, betaFast, betaSlow, originalContext float64) Rot
 	pair := func(turns float64) float64 {
 		return float64(d) / 2 * math.Log(originalContext/(turns*2*math.Pi)) / math.Log(theta)
 	}
-	low, high := pair(betaFast), pair(betaSlow)
+	// The clamps, which GPT-OSS' own constants do not reach, are Transformers'.
+	low, high := max(pair(betaFast), 0), min(pair(betaSlow), float64(d-1))
+	if low == high {
+		high += 0.001
+	}
 	for i := range inv {
 		f := math.Pow(theta, 2*float64(i)/float64(d))
 		if factor == 1 {
@@ -81,6 +85,9 @@ func (o *rope) Prepare(a *graph.Args) (graph.Step, error) {
 	cpu, err := graph.HostDevice(a, o.Kind)
 	if err != nil {
 		return nil, err
+	}
+	if a.Rows != graph.TokenRows {
+		return nil, errSelected
 	}
 	x, out := a.In[0].Float32s(), a.Out.Float32s()
 	w, half := a.Out.Shape()[1], len(o.InvFreq)

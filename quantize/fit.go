@@ -58,9 +58,9 @@ type Fit struct {
 	RelativeError float64
 }
 
-// Fitter fits matrices one after the other, reusing its memory: two or three
-// times 4·In² bytes, and for each thread 4·rows·(In + 5·group) of 128 rows. It
-// is not safe for concurrent use; Fitters may share a CPU.
+// Fitter fits matrices one after the other, reusing its memory: 4·In² bytes, or
+// 8·In² with GPTQ, and for each thread some 512·(In + 4·group). It is not safe
+// for concurrent use; Fitters may share a CPU.
 type Fitter struct {
 	cpu      *graph.CPU
 	h        []float32 // [In, In]

@@ -1,0 +1,301 @@
+package gptoss
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/x448/float16"
+
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/reference"
+	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/ops"
+	"github.com/seed-796a8800/tritium/ternaryop"
+	"github.com/seed-796a8800/tritium/testdata"
+)
+
+// seed of every random checkpoint. internal/reference checks that with it no
+// router's choice hangs on rounding.
+const seed = 7
+
+// tokens is a sequence without a period.
+func tokens(n, vocab int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((i*i*7 + i*31 + 5) % vocab)
+	}
+	return ids
+}
+
+func writeShape(t testing.TB, s reference.Shape) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := reference.Write(dir, s, seed); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func open(t testing.TB, dir string, opts ...OpenOption) *Checkpoint {
+	t.Helper()
+	c, err := Open(dir, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func openNano(t testing.TB) *Checkpoint {
+	t.Helper()
+	c, err := OpenFS(testdata.Nano())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func loadReference(t testing.TB, dir string) *reference.Model {
+	t.Helper()
+	m, err := reference.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newCPU(t testing.TB, threads int) *graph.CPU {
+	cpu := graph.NewCPU(threads)
+	t.Cleanup(func() { cpu.Close() })
+	return cpu
+}
+
+func compile(t testing.TB, c Config, w Weights, cpu *graph.CPU, rows int, opts ...graph.Option) *Model {
+	t.Helper()
+	m, err := Compile(c, w, cpu, rows, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// stored is a tensor about to be written.
+type stored struct {
+	safetensors.Spec
+	data []byte
+}
+
+func tensorsOf(t testing.TB, dir string) []stored {
+	t.Helper()
+	a, err := safetensors.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	var all []stored
+	for _, name := range a.Names() {
+		x, _ := a.Lookup(name)
+		all = append(all, stored{safetensors.Spec{Name: name, Dtype: x.Dtype, Shape: x.Shape}, slices.Clone(x.Data)})
+	}
+	return all
+}
+
+// writeModel writes a model directory.
+func writeModel(t testing.TB, config []byte, tensors []stored) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var specs []safetensors.Spec
+	for _, x := range tensors {
+		specs = append(specs, x.Spec)
+	}
+	w, err := safetensors.Create(dir, specs, safetensors.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range tensors {
+		if err := w.Write(x.Name, x.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// quantized is a model directory with quantized projections, and the oracle's:
+// the same weights, dequantized to F32.
+type quantized struct{ dir, oracle string }
+
+// quantize rounds projections of a checkpoint: q, k, v, o and the experts to
+// ternary, the embedding to int4 and the head to int8; with mixed, o to int8.
+func quantize(t testing.TB, source string, mixed bool) quantized {
+	t.Helper()
+	c := open(t, source)
+	q := Quantization{QuantMethod: QuantMethod, Version: LayoutVersion, Method: "test", GroupSize: 32, ActivationBits: 8, Tensors: map[string]Format{}}
+	var packed, dense []stored
+	gone := map[string]bool{}
+	for _, p := range c.config.ProjectionList() {
+		f := Format{Kind: FormatTernary, Group: ternaryop.Groups(p.In, 32)}
+		switch {
+		case p.Name == EmbeddingName:
+			f = Format{Kind: FormatInt4, Group: 32}
+		case p.Name == HeadName || mixed && strings.HasSuffix(p.Name, ".o_proj"):
+			f = Format{Kind: FormatInt8}
+		case !p.Quantizable:
+			continue
+		}
+		q.Tensors[p.Name] = f
+		for _, suffix := range []string{"", ".weight", "_blocks", "_scales"} {
+			gone[p.Name+suffix] = true
+		}
+		codes, scales, weights := round(t, matrices(c, p), f)
+		packed = append(packed, codes.as(p.Name+".codes"), scales.as(p.Name+".scales"))
+		dense = append(dense, oracleTensor(p, weights))
+	}
+	for _, x := range tensorsOf(t, source) {
+		if !gone[x.Name] {
+			packed, dense = append(packed, x), append(dense, x)
+		}
+	}
+	config, err := c.config.WithQuantization(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	original, err := os.ReadFile(filepath.Join(source, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return quantized{writeModel(t, config, packed), writeModel(t, original, dense)}
+}
+
+func (s stored) as(name string) stored {
+	s.Name = name
+	return s
+}
+
+func matrices(c *Checkpoint, p Projection) []ops.Matrix {
+	if p.Experts > 0 {
+		return c.ExpertMatrices(p.Name)
+	}
+	return []ops.Matrix{c.Matrix(p.Name)}
+}
+
+// oracleTensor stores weights [E][Out][In] as the reference reads them:
+// experts as [E, In, Out].
+func oracleTensor(p Projection, weights []float32) stored {
+	name, shape := p.Name+".weight", []int{p.Out, p.In}
+	if p.Experts > 0 {
+		name, shape = p.Name, []int{p.Experts, p.In, p.Out}
+	}
+	data := make([]byte, 4*len(weights))
+	for i, w := range weights {
+		at := i
+		if p.Experts > 0 {
+			e, o, k := i/(p.Out*p.In), i/p.In%p.Out, i%p.In
+			at = (e*p.In+k)*p.Out + o
+		}
+		binary.LittleEndian.PutUint32(data[4*at:], math.Float32bits(w))
+	}
+	return stored{safetensors.Spec{Name: name, Dtype: safetensors.F32, Shape: shape}, data}
+}
+
+// round quantizes matrices to the nearest codes, and says what they stand for.
+func round(t testing.TB, ms []ops.Matrix, f Format) (codes, scales stored, weights []float32) {
+	codes.Dtype, scales.Dtype = safetensors.U8, safetensors.F16
+	for _, m := range ms {
+		out, in := m.Dims()
+		dense := make([]float32, out*in)
+		m.DecodeRows(dense, 0, out)
+		switch f.Kind {
+		case FormatTernary:
+			packed := ternary(t, dense, out, in, f.Group)
+			packed.Dequantize(dense, 0, out)
+			codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
+			codes.Shape, scales.Shape = []int{len(codes.data)}, []int{len(scales.data) / 2}
+		case FormatInt8:
+			codes.data, scales.data = integers(dense, in, 127, false)
+			codes.Dtype, codes.Shape, scales.Shape = safetensors.I8, []int{out, in}, []int{out}
+		case FormatInt4:
+			codes.data, scales.data = integers(dense, f.Group, 7, true)
+			codes.Shape, scales.Shape = []int{out, in / 2}, []int{out, in / f.Group}
+		}
+		weights = append(weights, dense...)
+	}
+	return codes, scales, weights
+}
+
+// ternary rounds to the mean magnitude of each group.
+func ternary(t testing.TB, w []float32, out, in, group int) *ternaryop.Matrix {
+	t.Helper()
+	codes, scales := make([]int8, out*in), []float32(nil)
+	for r := range out {
+		for k0 := 0; k0 < in; k0 += group {
+			part := w[r*in+k0 : r*in+min(k0+group, in)]
+			sum := 0.0
+			for _, v := range part {
+				sum += math.Abs(float64(v))
+			}
+			scale := sum / float64(len(part))
+			for k, v := range part {
+				codes[r*in+k0+k] = int8(min(max(math.RoundToEven(float64(v)/max(scale, 1e-9)), -1), 1))
+			}
+			scales = append(scales, float32(scale))
+		}
+	}
+	m, err := ternaryop.Pack(codes, scales, out, in, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// integers rounds groups of w to codes of at most largest, two a byte if
+// nibbles, and puts what they stand for into w.
+func integers(w []float32, group int, largest float64, nibbles bool) (codes, scales []byte) {
+	for at := 0; at < len(w); at += group {
+		g := w[at : at+group]
+		top := 0.0
+		for _, v := range g {
+			top = max(top, math.Abs(float64(v)))
+		}
+		h := float16.Fromfloat32(float32(top / largest))
+		scales = binary.LittleEndian.AppendUint16(scales, h.Bits())
+		s := h.Float32()
+		for i, v := range g {
+			code := int8(min(max(math.RoundToEven(float64(v)/float64(s)), -largest), largest))
+			g[i] = float32(code) * s
+			if nibbles && i%2 == 1 {
+				codes[len(codes)-1] |= byte(code) << 4
+			} else if nibbles {
+				codes = append(codes, byte(code)&15)
+			} else {
+				codes = append(codes, byte(code))
+			}
+		}
+	}
+	return codes, scales
+}
+
+// sameBits says where two slices of floats first differ.
+func sameBits(got, want []float32) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("%d values, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			return fmt.Errorf("value %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+	return nil
+}
