@@ -8,11 +8,11 @@ import (
 )
 
 // TestBinaryStarts builds the command and runs `tritium version`. It looks
-// trivial and is not: gorgonia imports go4.org/unsafe/assume-no-moving-gc,
-// whose releases up to late 2023 panic in an init function, before main, under
-// every Go version that they do not know. A wrong pin in go.mod (which a
-// well-meant `go get -u` or `go mod tidy` can bring) builds and passes every
-// test of a package that does not import gorgonia. See docs/adr/0005.
+// trivial and is not: gorgonia imports go4.org/unsafe/assume-no-moving-gc, and
+// the versions that gorgonia itself asks for panic in an init function, before
+// main, under every Go version that they do not know. Without the pin in go.mod
+// the program still builds, and the tests of packages that do not import
+// gorgonia still pass. See docs/adr/0005-dependency-pins.md.
 func TestBinaryStarts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("links the whole command")

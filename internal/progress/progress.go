@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/vbauerster/cupwriter"
 	"github.com/vbauerster/mpb/v8"
@@ -44,7 +45,8 @@ const steps = 10_000
 
 // New returns a display on w. It draws a bar if w is a terminal. Call Close.
 //
-// Units: unit names what Update counts; rates are shown as "12.3 G<unit>/s".
+// Units: unit names what Update counts. Rates of a unit (MAC, B) are shown with
+// a prefix, "12.3 GMAC/s", those of a word without, "1664 tokens/s".
 func New(w io.Writer, title, unit string) *Display {
 	now := time.Now()
 	d := &Display{out: w, title: title, unit: unit, start: now, shown: now}
@@ -107,8 +109,14 @@ func (s state) describe(elapsed time.Duration, unit string) string {
 		return s.step
 	}
 	left := time.Duration(float64(elapsed) * max(0, s.total-s.done) / s.done)
-	return fmt.Sprintf("%3.0f %%, %s/s, %v left, %s", 100*s.done/s.total,
-		Quantity(s.done/elapsed.Seconds(), unit), left.Round(time.Second), s.step)
+	rate := s.done / elapsed.Seconds()
+	speed := Quantity(rate, unit)
+	if word := unit != "" && unicode.IsLower(rune(unit[0])); word && rate < 10 {
+		speed = fmt.Sprintf("%.1f %s", rate, unit)
+	} else if word {
+		speed = fmt.Sprintf("%.0f %s", rate, unit)
+	}
+	return fmt.Sprintf("%3.0f %%, %s/s, %v left, %s", 100*s.done/s.total, speed, left.Round(time.Second), s.step)
 }
 
 // Quantity writes a number with three digits and an SI prefix: "12.3 GMAC".

@@ -14,6 +14,9 @@ func TestDescribe(t *testing.T) {
 	if got, want := s.describe(10*time.Second, "MAC"), " 25 %, 2.50 GMAC/s, 30s left, layer 1 of 4: fitting"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if got, want := (state{"reading", 16640, 33280}).describe(10*time.Second, "tokens"), " 50 %, 1664 tokens/s, 10s left, reading"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got := (state{step: "opening"}).describe(0, "MAC"); got != "opening" {
 		t.Errorf("without numbers: %q", got)
 	}

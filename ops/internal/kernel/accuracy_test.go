@@ -216,3 +216,27 @@ func TestDecodeExhaustive(t *testing.T) {
 		}
 	})
 }
+
+// TestSignsOfZero pins what differs between instruction sets unless it is
+// defined: the padding of a tail and the maximum of both zeros.
+func TestSignsOfZero(t *testing.T) {
+	zero, negative := float32(0), math.Float32frombits(1<<31)
+	x, y, z := make([]float32, 33), make([]float32, 33), make([]float32, 33)
+	for i := range x {
+		x[i], y[i], z[i] = -0x1p-100, 0x1p-100, negative
+	}
+	eachISA(t, func(t *testing.T, _ string) {
+		for n := 1; n <= len(x); n++ {
+			want := zero // a padded lane adds +0
+			if n%lanes == 0 {
+				want = negative
+			}
+			if got, def := Dot(x[:n], y[:n]), dotGeneric(x[:n], y[:n]); !same(got, want) || !same(def, want) {
+				t.Errorf("n=%d: Dot of products that underflow = %v, by definition %v, want %v", n, got, def, want)
+			}
+			if got := Max(z[:n]); !same(got, zero) {
+				t.Errorf("n=%d: Max = %v, want +0", n, got)
+			}
+		}
+	})
+}

@@ -5,8 +5,8 @@ package kernel
 // tileAVX2 and gemvAVX2 are the bodies of MatMulNT: 2 rows of a by 3 rows of
 // b, and one row of a by 4 of b with contiguous dst. k is a multiple of 16.
 // The lanes of every dot product start from acc with modeResume, else from +0;
-// with modeFinish they are folded into dst, on top of it with modeAdd; else
-// they are stored to acc. On its way the tile asks for k elements at next,
+// with modeFinish they are folded into dst (by a tile on top of it with
+// modeAdd), else they are stored to acc. On its way the tile asks for k elements at next,
 // which it does not use, to be brought into the L2 cache:
 //
 //	for k' := range k { lane[i][j][k'%16] = fma(a[i*lda+k'], b[j*ldb+k'], lane[i][j][k'%16]) }

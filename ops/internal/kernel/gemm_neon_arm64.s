@@ -225,10 +225,5 @@ fold:
 	FOLD2(V24, V28, 24)
 	FADDP(24, 16, 16)
 	MOVD dst+0(FP), R8
-	TBZ  $2, R7, set
-	VLD1 (R8), [V2.S4]
-	FADD(2, 16, 16)
-
-set:
 	VST1 [V16.S4], (R8)
 	RET

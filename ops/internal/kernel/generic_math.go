@@ -17,10 +17,6 @@ const (
 // the relative error on |r| <= ln2/2, 2^-28 with these rounded coefficients.
 var expPoly = [5]float32{0x1.6a23cep-10, 0x1.123a2p-7, 0x1.5558f2p-5, 0x1.555492p-3, 0x1.fffffcp-2}
 
-// expConsts is what the assembly broadcasts; the order is known to it.
-var expConsts = [12]float32{expMax, expMin, log2e, rintBias, negLn2Hi, negLn2Lo,
-	expPoly[0], expPoly[1], expPoly[2], expPoly[3], expPoly[4], 1}
-
 // exp32 returns e^x: x = n·ln2 + r, then 2^n times a polynomial in r. The scale
 // is applied in two halves, the first exact, so overflow and gradual underflow
 // come out of one rounding.

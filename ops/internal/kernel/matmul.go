@@ -10,12 +10,13 @@ const (
 )
 
 // Blocking of MatMulNT, in multiples that every tile shape divides. For one
-// block of k, rowBlock rows of a and one tile of b sit in the L1 cache beside
-// the lanes; colsPerPass rows of b over all of k sit in the L2.
+// block of k a tile of b and the lanes stay in the L1 cache while rowBlock rows
+// of a pass by; over all of k, l2Floats of b stay in the L2. Longer blocks of k
+// save more on keeping lanes than they lose by spilling out of the L1.
 const (
-	rowBlock = 4
+	rowBlock = 8
 	colBlock = 24
-	kBlock   = 4096
+	kBlock   = 1024
 	l2Floats = 96 << 10
 	maxNV    = 8
 )
@@ -80,9 +81,9 @@ type gemm struct {
 // earlier instead of being smaller, so it computes some elements again.
 type tiling struct {
 	gemm
-	pass           int // rows of b per pass over a
-	fetch          int // row of a tile of b whose successor is fetched early, or nr
-	i0, i1, j0, j1 int // current block: rows of a, rows of b
+	pass           int           // rows of b per pass over a
+	fetch          [rowBlock]int // by tile of the block: see plan
+	i0, i1, j0, j1 int           // current block: rows of a, rows of b
 }
 
 // workspace is what a product needs that takes more than one block of k.
@@ -127,8 +128,6 @@ func (g *tiling) block(w *workspace) {
 	if whole == g.k {
 		return
 	}
-	clear(w.tailA[:])
-	clear(w.tailB[:])
 	for i := g.i0; i < g.i1; i += g.mr {
 		packTail(w.tailA[(i-g.i0)*lanes:], g.a, g.lda, min(i, g.m-g.mr), g.mr, whole, g.k)
 	}
@@ -145,7 +144,8 @@ func (g *tiling) block(w *workspace) {
 	}
 }
 
-// packTail copies columns [k0, k1) of n rows to rows of 16.
+// packTail copies columns [k0, k1) of n rows to rows of 16. The rest of dst
+// stays zero: k is the same for all of a product.
 func packTail(dst, src []float32, ld, row, n, k0, k1 int) {
 	for r := range n {
 		copy(dst[r*lanes:], src[(row+r)*ld+k0:(row+r)*ld+k1])
@@ -161,12 +161,11 @@ func (g *tiling) sweep(w *workspace, k0, kn int) {
 	}
 	for j := g.j0; j < g.j1; j += g.nr {
 		p.b = first(g.b[min(j, g.n-g.nr)*g.ldb+k0:])
+		t := 0
 		for i := g.i0; i < g.i1; i += g.mr {
 			p.a, p.acc = first(g.a[min(i, g.m-g.mr)*g.lda+k0:]), g.lanesOf(w, i, j)
-			p.mode, p.next = mode, p.a
-			if i == g.i0 {
-				p.next = g.ahead(j, k0, p.a)
-			}
+			p.mode, p.next = mode, g.ahead(t, j, k0, p.a)
+			t++
 			if k0+kn == g.k {
 				g.finish(i, j, &p)
 			} else {
@@ -176,23 +175,26 @@ func (g *tiling) sweep(w *workspace, k0, kn int) {
 	}
 }
 
-// plan decides which row of the next pass over b the tiles of this block fetch
-// in place of their own first row: the rows of a together fetch each row of b
-// once, evenly, so that no pass begins by waiting for memory.
+// plan decides which row of the next pass over b each tile of this block
+// fetches: the row in place of fetch[t] of its own rows of b, or none. The tiles
+// over all rows of a fetch each row of b once, evenly, so that a pass does not
+// begin by waiting for memory.
 func (g *tiling) plan() {
-	blocks := (g.m + rowBlock - 1) / rowBlock
-	t := g.i0 / rowBlock
-	g.fetch = t * g.nr / blocks
-	if t > 0 && (t-1)*g.nr/blocks == g.fetch {
-		g.fetch = g.nr // nothing
+	tiles := (g.m + g.mr - 1) / g.mr
+	t0 := g.i0 / g.mr
+	for t := range (g.i1 - g.i0 + g.mr - 1) / g.mr {
+		g.fetch[t] = (t0 + t) * g.nr / tiles
+		if t0+t > 0 && (t0+t-1)*g.nr/tiles == g.fetch[t] {
+			g.fetch[t] = -1
+		}
 	}
 }
 
-// ahead returns what the first tile over the rows from j of b should fetch, or
-// itself, which it reads anyway.
-func (g *tiling) ahead(j, k0 int, own *float32) *float32 {
-	row := j + g.pass + g.fetch
-	if Off || g.fetch == g.nr || row >= g.n {
+// ahead returns what tile t of the block over the rows from j of b should
+// fetch, or itself, which the tile reads anyway.
+func (g *tiling) ahead(t, j, k0 int, own *float32) *float32 {
+	row := j + g.pass + g.fetch[t]
+	if g.fetch[t] < 0 || row >= g.n {
 		return own
 	}
 	return first(g.b[row*g.ldb+k0:])
@@ -235,4 +237,3 @@ func first(x []float32) *float32 {
 	}
 	return &x[0]
 }
-var Off bool
