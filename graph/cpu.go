@@ -21,21 +21,35 @@ type CPU struct {
 
 	// The open region. fn and n are written before state says open and are
 	// not written again until every worker that joined has left.
-	fn   func(worker, i int)
-	n    int64
-	next atomic.Int64
-	// state is sequence<<32 | workers inside. The sequence is odd while a
-	// region is open. A worker joins by incrementing the low half, which can
-	// only succeed while the region it saw is still open; so the caller waits
-	// for the workers that joined and never for one the system has not
-	// scheduled yet.
-	state atomic.Uint64
+	fn func(worker, i int)
+	n  int64
 
+	// What threads fight over has a cache line of its own.
+	_     [cacheLine]byte
+	state atomic.Uint64 // counts openings and closings: odd while a region is open
+	_     [cacheLine]byte
+	next  atomic.Int64 // the index to hand out
+	_     [cacheLine]byte
+
+	slots   []slot // of the workers
 	parked  atomic.Int32
 	wake    chan struct{}
 	closed  atomic.Bool
 	workers sync.WaitGroup
 }
+
+// slot is where one worker says which region it is in; 0 is none. The worker
+// writes its slot and then looks whether the region is still open; the caller
+// closes the region and then looks at the slots. One of the two sees the
+// other, so the caller waits for the workers that joined, and never for one
+// that the system has not scheduled yet.
+type slot struct {
+	region atomic.Uint64
+	_      [cacheLine - 8]byte
+}
+
+// cacheLine is the size of two lines, which processors fetch together.
+const cacheLine = 128
 
 // spinTime is how long an idle worker looks for the next region before it
 // parks. A decode step opens a region every few microseconds; parking between
@@ -49,7 +63,7 @@ func NewCPU(threads int) *CPU {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	c := &CPU{threads: threads, wake: make(chan struct{}, threads)}
+	c := &CPU{threads: threads, slots: make([]slot, threads), wake: make(chan struct{}, threads)}
 	for w := 1; w < threads; w++ {
 		c.workers.Go(func() { c.work(w) })
 	}
@@ -109,7 +123,7 @@ func (c *CPU) Parallel(n int, fn func(worker, i int)) {
 	}
 	c.fn, c.n = fn, int64(n)
 	c.next.Store(0)
-	c.state.Add(1 << 32) // open
+	c.state.Add(1) // open
 	if c.parked.Load() > 0 {
 		c.unpark(min(c.threads, n) - 1)
 	}
@@ -130,10 +144,12 @@ func (c *CPU) unpark(n int) {
 
 // join closes the region and waits for the workers that joined it.
 func (c *CPU) join() {
-	c.state.Add(1 << 32) // nobody joins from here on
-	for spins := 0; uint32(c.state.Load()) != 0; spins++ {
-		if spins > 1000 {
-			runtime.Gosched()
+	region := c.state.Add(1) - 1 // nobody joins from here on
+	for w := 1; w < c.threads; w++ {
+		for spins := 0; c.slots[w].region.Load() == region; spins++ {
+			if spins > 1000 {
+				runtime.Gosched()
+			}
 		}
 	}
 	c.fn = nil
@@ -156,33 +172,35 @@ func (c *CPU) work(worker int) {
 	// A goroutine that moves between threads pays the scheduler at every
 	// region; a locked one is simply there.
 	runtime.LockOSThread()
-	var seen uint32
+	var seen uint64
+	mine := &c.slots[worker].region
 	for !c.closed.Load() {
-		s, ok := c.await(seen)
+		region, ok := c.await(seen)
 		if !ok {
 			c.parked.Add(1)
 			// The caller opens first and reads parked second; we count
 			// ourselves first and look again second. One of us notices. Close
 			// leaves a token for everybody, so nobody sleeps through it.
-			if s = c.state.Load(); !isOpen(s) || uint32(s>>32) == seen {
+			if s := c.state.Load(); !isOpen(s) || s == seen {
 				<-c.wake
 			}
 			c.parked.Add(-1)
 			continue
 		}
-		if c.state.CompareAndSwap(s, s+1) {
-			seen = uint32(s >> 32)
+		seen = region
+		mine.Store(region)
+		if c.state.Load() == region {
 			c.drain(worker)
-			c.state.Add(^uint64(0))
 		}
+		mine.Store(0)
 	}
 }
 
 // await spins until a region other than the one seen is open.
-func (c *CPU) await(seen uint32) (state uint64, ok bool) {
+func (c *CPU) await(seen uint64) (region uint64, ok bool) {
 	var deadline time.Time
 	for i := 1; ; i++ {
-		if s := c.state.Load(); isOpen(s) && uint32(s>>32) != seen {
+		if s := c.state.Load(); isOpen(s) && s != seen {
 			return s, true
 		}
 		if i%256 == 0 {
@@ -196,4 +214,4 @@ func (c *CPU) await(seen uint32) (state uint64, ok bool) {
 	}
 }
 
-func isOpen(state uint64) bool { return state>>32&1 == 1 }
+func isOpen(state uint64) bool { return state%2 == 1 }

@@ -24,7 +24,8 @@ func WriteDOT(w io.Writer, b *Builder, opt DrawOptions) error {
 		fmt.Fprintf(&out, "\tlabelloc=t\n\tlabel=%s\n", strconv.Quote(opt.Title))
 	}
 	ids := map[*box]string{}
-	d.frames[b.root].dot(&out, "\t", ids)
+	clusters := 0
+	d.frames[b.root].dot(&out, "\t", ids, &clusters)
 	written := map[string]bool{}
 	for _, n := range nodes {
 		for _, k := range childrenOf(n) {
@@ -41,13 +42,14 @@ func WriteDOT(w io.Writer, b *Builder, opt DrawOptions) error {
 	return err
 }
 
-// dot writes a frame's boxes, which get an id each.
-func (f *frame) dot(out *bytes.Buffer, indent string, ids map[*box]string) {
+// dot writes a frame's boxes, which get an id each, and counts the frames.
+func (f *frame) dot(out *bytes.Buffer, indent string, ids map[*box]string, clusters *int) {
 	for _, x := range f.boxes {
 		switch x.kind {
 		case frameBox:
-			fmt.Fprintf(out, "%ssubgraph cluster_%d {\n%s\tlabel=%s\n%s\tcolor=\"#cbd5e1\"\n", indent, len(ids), indent, strconv.Quote(x.frame.title), indent)
-			x.frame.dot(out, indent+"\t", ids)
+			fmt.Fprintf(out, "%ssubgraph cluster_%d {\n%s\tlabel=%s\n%s\tcolor=\"#cbd5e1\"\n", indent, *clusters, indent, strconv.Quote(x.frame.title), indent)
+			*clusters++
+			x.frame.dot(out, indent+"\t", ids, clusters)
 			fmt.Fprintf(out, "%s}\n", indent)
 		case nodeBox, groupBox:
 			ids[x] = fmt.Sprintf("n%d", len(ids))

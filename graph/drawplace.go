@@ -147,11 +147,9 @@ func (f *frame) stack(d *drawer) {
 				}
 			}
 		}
-		switch {
-		case ports && i == 0:
+		if ports && i == 0 {
 			f.stubs[i] = y - 8 // past the title
 			y = 0
-		case ports: // at the lower edge
 		}
 		f.tops[i] = y
 		for _, x := range layer {
@@ -162,10 +160,10 @@ func (f *frame) stack(d *drawer) {
 		}
 		y += f.heights[i]
 		if i < n-1 {
-			y += f.stubs[i] + 18 + min(30, slant/6)
+			y += f.stubs[i] + 18 + math.Round(min(30, slant/6))
 		}
 	}
-	f.h = math.Ceil(y)
+	f.h = y
 	if len(f.out) == 0 {
 		f.h += framePad
 	}
@@ -190,9 +188,9 @@ func (f *frame) slots(x *box) {
 		return
 	}
 	slices.SortStableFunc(in, func(a, b *link) int { return cmp.Compare(a.lastX(), b.lastX()) })
-	const gap, margin = 18, 14
+	const gap, margin = 18.0, 14.0
 	room := max(0, x.w/2-margin)
-	step := gap * 1.0
+	step := gap
 	if len(in) > 1 {
 		step = min(step, 2*room/float64(len(in)-1))
 	}

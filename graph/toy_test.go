@@ -15,7 +15,6 @@ type toy struct {
 	graph.Base
 	width int // of the output; 0: the first input's
 	f     func(dst []float32, in [][]float32)
-	holds bool
 }
 
 func newToy(kind, attributes string, inputs, width int, f func(dst []float32, in [][]float32)) *toy {
