@@ -19,10 +19,17 @@ func WriteSparse20B(dir string, layers int) error {
 	if layers < 1 || layers > 24 {
 		return fmt.Errorf("reference: %d layers: gpt-oss-20b has 1 to 24 to write", layers)
 	}
-	s := Shape{
+	return WriteSparse(dir, Shape{
 		Layers: layers, Hidden: 2880, Heads: 64, KVHeads: 8, HeadDim: 64,
 		Experts: 32, TopK: 4, Intermediate: 2880, Vocab: 201088, firstSpecial: 199998,
-	}.withDefaults()
+	})
+}
+
+// WriteSparse writes a model of any shape as one file of holes.
+//
+// Errors: files that cannot be written.
+func WriteSparse(dir string, s Shape) error {
+	s = s.withDefaults()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("reference: %w", err)
 	}

@@ -1,0 +1,229 @@
+package evaluate
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/gptoss/tokenizer"
+	"github.com/seed-796a8800/tritium/graph"
+)
+
+const (
+	maxTaskLine = 1 << 20
+	// maxAnswerTokens bounds what a model may write, analysis included.
+	maxAnswerTokens = 1024
+	// taskSlots is how many tasks are worked on at a time: enough that a
+	// weight pass is shared well, few enough to keep the caches small.
+	taskSlots = 32
+)
+
+// Task is a question with one right answer.
+type Task struct {
+	System   string `json:"system"`
+	User     string `json:"user"`
+	Expected string `json:"expected"`
+	Kind     string `json:"kind,omitempty"` // for counts per kind
+}
+
+// TaskCount counts the tasks that a model answered exactly right.
+type TaskCount struct {
+	Correct int `json:"correct"`
+	Total   int `json:"total"`
+}
+
+// TaskResult is the outcome of RunTasks.
+type TaskResult struct {
+	TaskCount
+	// Kinds has a count for every kind that the tasks name.
+	Kinds map[string]TaskCount `json:"kinds,omitempty"`
+}
+
+// String returns "17/20", or "-" for tasks that were not run.
+func (r *TaskResult) String() string {
+	if r == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", r.Correct, r.Total)
+}
+
+func (r *TaskResult) add(kind string, correct bool) {
+	count := func(c TaskCount) TaskCount {
+		c.Total++
+		if correct {
+			c.Correct++
+		}
+		return c
+	}
+	r.TaskCount = count(r.TaskCount)
+	if kind != "" {
+		if r.Kinds == nil {
+			r.Kinds = map[string]TaskCount{}
+		}
+		r.Kinds[kind] = count(r.Kinds[kind])
+	}
+}
+
+// ReadTasks reads tasks, one JSON object a line:
+//
+//	{"system": "You are ...", "user": "Who wrote Jurgen?", "expected": "James Branch Cabell wrote Jurgen."}
+//
+// "system" may be missing, and so may "kind". Empty lines are skipped.
+//
+// Errors: a line that is not such an object, with its number; no tasks at all.
+func ReadTasks(r io.Reader) ([]Task, error) {
+	var tasks []Task
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxTaskLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if len(strings.TrimSpace(lines.Text())) == 0 {
+			continue
+		}
+		var t Task
+		if err := json.Unmarshal(lines.Bytes(), &t); err != nil {
+			return nil, fmt.Errorf("evaluate: tasks: line %d: %w", n, err)
+		}
+		if t.User == "" || strings.TrimSpace(t.Expected) == "" {
+			return nil, fmt.Errorf(`evaluate: tasks: line %d: want "user" and "expected"`, n)
+		}
+		tasks = append(tasks, t)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("evaluate: tasks: line %d: %w", n+1, err)
+	}
+	if len(tasks) == 0 {
+		return nil, fmt.Errorf("evaluate: the file holds no tasks")
+	}
+	return tasks, nil
+}
+
+// RunTasks asks a model the tasks, as harmony conversations of a system and a
+// user message, and counts the answers that are exactly right: the first
+// message on the final channel, ended by the model itself and without space
+// around it, is the expected text. Decoding is greedy; an answer ends at a stop
+// id, or after 1024 tokens, or as soon as it cannot become right any more.
+//
+// Several tasks are worked on at a time, in one batch; the counts do not depend
+// on which.
+//
+// Errors: a tokenizer without harmony's special tokens, logits that are not
+// numbers.
+func RunTasks(ctx context.Context, cpu *graph.CPU, m Model, tok *tokenizer.Tokenizer, stop []int32, tasks []Task, progress func(done, total int)) (TaskResult, error) {
+	var result TaskResult
+	h, err := newHarmony(tok)
+	if err != nil {
+		return result, err
+	}
+	rows := max(taskSlots, min(maxDefaultRows/4, logitBytes/(4*m.Config.Vocab)))
+	plan, err := gptoss.Compile(m.Config, m.Weights, cpu, rows)
+	if err != nil {
+		return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
+	}
+	r := &taskRun{harmony: h, plan: plan, batch: graph.NewBatch(), stop: stop, queue: tasks,
+		sampler: gptoss.NewSampler(gptoss.Sampling{})}
+	for range min(taskSlots, len(tasks)) {
+		seq, err := plan.Plan.NewSequence()
+		if err != nil {
+			return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
+		}
+		r.slots = append(r.slots, &taskSlot{seq: seq})
+	}
+	for result.Total < len(tasks) {
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
+		before := result.Total
+		if err := r.step(&result); err != nil {
+			return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
+		}
+		if progress != nil && result.Total > before {
+			progress(result.Total, len(tasks))
+		}
+	}
+	return result, nil
+}
+
+// taskRun is a run of RunTasks.
+type taskRun struct {
+	harmony *harmony
+	plan    *gptoss.Model
+	batch   *graph.Batch
+	sampler *gptoss.Sampler
+	stop    []int32
+	queue   []Task // not begun
+	slots   []*taskSlot
+}
+
+// taskSlot is a place for a task that is being worked on.
+type taskSlot struct {
+	seq     *graph.Sequence
+	task    *Task   // nil: the slot is free
+	pending []int32 // tokens that the model has not read: of the prompt, or the last one
+	written int     // tokens of the answer
+	answer  answer
+}
+
+// step runs one batch: the next token of every answer, and parts of prompts
+// where there is room.
+func (r *taskRun) step(result *TaskResult) error {
+	r.batch.Reset()
+	var asked []*taskSlot // whose next token the batch gives, in order of rows
+	for _, s := range r.slots {
+		if err := r.fill(s); err != nil {
+			return err
+		}
+		n := min(len(s.pending), r.plan.Plan.MaxRows()-r.batch.Rows())
+		if s.task == nil || n == 0 {
+			continue
+		}
+		row := r.batch.Add(s.seq, n)
+		copy(r.plan.Tokens()[row:], s.pending[:n])
+		if s.pending = s.pending[n:]; len(s.pending) == 0 {
+			r.batch.Want(row + n - 1)
+			asked = append(asked, s)
+		}
+	}
+	if err := r.plan.Plan.Run(r.batch); err != nil {
+		return err
+	}
+	for i, s := range asked {
+		id, err := r.sampler.Next(r.plan.Logits(i))
+		if err != nil {
+			return err
+		}
+		s.written++
+		verdict := s.answer.write(id, slices.Contains(r.stop, id))
+		limit := r.plan.Config.MaxPositions
+		if verdict == undecided && (s.written == maxAnswerTokens || limit > 0 && s.seq.Len() >= limit) {
+			verdict = wrong
+		}
+		if verdict != undecided {
+			result.add(s.task.Kind, verdict == right)
+			s.task = nil
+			continue
+		}
+		s.pending = append(s.pending[:0], id)
+	}
+	return nil
+}
+
+// fill gives a free slot the next task, if there is one.
+func (r *taskRun) fill(s *taskSlot) error {
+	if s.task != nil || len(r.queue) == 0 {
+		return nil
+	}
+	s.task, r.queue = &r.queue[0], r.queue[1:]
+	s.pending, s.written = r.harmony.prompt(*s.task), 0
+	if limit := r.plan.Config.MaxPositions; limit > 0 && len(s.pending) > limit {
+		return fmt.Errorf("the task %.40q has %d tokens, more than the context of %d", s.task.User, len(s.pending), limit)
+	}
+	s.answer = answer{harmony: r.harmony, expected: strings.TrimSpace(s.task.Expected)}
+	return s.seq.Truncate(0)
+}
