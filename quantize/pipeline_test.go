@@ -60,6 +60,9 @@ func quantizeNano(t *testing.T, threads int, o Options) string {
 func TestEveryMethod(t *testing.T) {
 	for _, m := range Methods() {
 		t.Run(string(m), func(t *testing.T) {
+			if testing.Short() && m != GPTQWithDescent {
+				t.Skip("one method that does everything is enough for a short run")
+			}
 			dir := quantizeNano(t, 2, Options{Method: m, Group: 64})
 			c, err := gptoss.Open(dir)
 			if err != nil {
@@ -146,6 +149,9 @@ func TestNothingElseChanges(t *testing.T) {
 // TestSameBytesForAnyThreads compares whole directories, but for the report's
 // times.
 func TestSameBytesForAnyThreads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes twice")
+	}
 	a := quantizeNano(t, 1, Options{Method: GPTQWithDescent, Group: 64, Attention: StoreInt8})
 	b := quantizeNano(t, 3, Options{Method: GPTQWithDescent, Group: 64, Attention: StoreInt8})
 	for _, name := range []string{"model.safetensors", "config.json", "tokenizer.json", "generation_config.json"} {
@@ -348,6 +354,9 @@ func TestRunRefuses(t *testing.T) {
 
 // TestForecast compares the forecast with what a run wrote.
 func TestForecast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes twice")
+	}
 	c := openNano(t)
 	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
 		dir := quantizeNano(t, 2, o)
