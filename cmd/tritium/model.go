@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/testdata"
+)
+
+// nano names the checkpoint that is built into the program.
+const nano = "nano"
+
+// openModel opens what MODEL names: a directory, or nano.
+func openModel(name string, opts ...gptoss.OpenOption) (*gptoss.Checkpoint, error) {
+	if name == nano {
+		return gptoss.OpenFS(testdata.Nano(), opts...)
+	}
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no model %q; give a directory that holds config.json, or %s, which is built in", name, nano)
+	}
+	return gptoss.Open(name, opts...)
+}
+
+// withModel calls f with an open model and closes it.
+func withModel(name string, f func(*gptoss.Checkpoint) error, opts ...gptoss.OpenOption) error {
+	c, err := openModel(name, opts...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c), c.Close())
+}
+
+// readText reads a text file, or falls back on an embedded text where none is
+// named and that is allowed.
+func readText(path, flag, embedded string, allowed bool) (string, error) {
+	if path == "" {
+		if allowed {
+			return embedded, nil
+		}
+		return "", usagef("%s FILE is required: the text to read", flag)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	return string(data), nil
+}
+
+// encode turns a text into tokens with the model's tokenizer: whole, without
+// special tokens.
+func encode(c *gptoss.Checkpoint, text string) ([]int32, error) {
+	t, err := c.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	return t.Encode(text), nil
+}
