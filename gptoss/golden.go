@@ -88,10 +88,7 @@ func (out *Comparison) prompt(c Config, w Weights, dev graph.Device, golden *saf
 		}
 		return nil
 	}
-	hidden := map[string]string{EmbeddingName: hiddenName(j, 0), "model.norm": hiddenName(j, c.Layers)}
-	for k := 1; k < c.Layers; k++ {
-		hidden[fmt.Sprintf("model.layers.%d.output", k-1)] = hiddenName(j, k)
-	}
+	hidden := hiddenNodes(c, j)
 	probe := graph.WithProbe(
 		func(name string, _ gorgonia.Op) bool { return hidden[name] != "" },
 		func(name string, b *graph.Batch, _ []graph.Buffer, o graph.Buffer) error {
@@ -127,6 +124,16 @@ func (out *Comparison) prompt(c Config, w Weights, dev graph.Device, golden *saf
 		out.MaxAbsLogitDiff = max(out.MaxAbsLogitDiff, out.Tensors[before].MaxAbs)
 	}
 	return nil
+}
+
+// hiddenNodes maps the nodes whose values a golden file holds to their names in
+// the file.
+func hiddenNodes(c Config, j int) map[string]string {
+	nodes := map[string]string{EmbeddingName: hiddenName(j, 0), "model.norm": hiddenName(j, c.Layers)}
+	for k := 1; k < c.Layers; k++ {
+		nodes[fmt.Sprintf("model.layers.%d.output", k-1)] = hiddenName(j, k)
+	}
+	return nodes
 }
 
 func hiddenName(j, k int) string { return fmt.Sprintf("hidden%d.%d", j, k) }

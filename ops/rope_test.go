@@ -70,7 +70,7 @@ func TestRope(t *testing.T) {
 		{1000, 0, 0.75728481, 1.11345415}, {1000, 9, 1.29043456, 0.38475847}, {1000, 12, 1.17404657, 0.6594506}, {1000, 17, 1.33532968, 0.17365219},
 	} {
 		cos, sin := float64(y[v.p*64+v.i]), float64(y[v.p*64+32+v.i])
-		if math.Abs(cos-v.cos) > 3e-7 || math.Abs(sin-v.sin) > 3e-7 {
+		if math.Abs(cos-v.cos) > 1e-6 || math.Abs(sin-v.sin) > 1e-6 {
 			t.Errorf("position %d, pair %d: %.8f, %.8f, want %.8f, %.8f", v.p, v.i, cos, sin, v.cos, v.sin)
 		}
 	}

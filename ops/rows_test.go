@@ -19,7 +19,9 @@ func widen(x []float32) []float64 {
 }
 
 func norm(weight []float32, eps float32) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node { return RMSNorm(b, "norm", weight, eps, in[0]) }
+	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+		return RMSNorm(b, "norm", weight, eps, in[0])
+	}
 }
 
 func TestRMSNorm(t *testing.T) {

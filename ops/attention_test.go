@@ -1,0 +1,235 @@
+package ops
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/reference"
+)
+
+func attend(a Attention) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node { return a.Apply(b, in[0], in[1], in[2]) }
+}
+
+// decomposed is attention of one sequence in float64, by whole score matrices.
+func decomposed(a Attention, q, k, v []float32) []float64 {
+	d, w := a.HeadDim, a.KVHeads*a.HeadDim
+	rows := len(k) / w
+	out := make([]float64, rows*a.Heads*d)
+	for p := range rows {
+		lo := 0
+		if a.Window > 0 {
+			lo = max(0, p-a.Window+1)
+		}
+		for h := range a.Heads {
+			kv := h / (a.Heads / a.KVHeads) * d
+			var scores []float64
+			for j := lo; j <= p; j++ {
+				s := 0.0
+				for i := range d {
+					s += float64(q[(p*a.Heads+h)*d+i]) * float64(k[j*w+kv+i])
+				}
+				scores = append(scores, s/math.Sqrt(float64(d)))
+			}
+			for j, weight := range reference.SinkSoftmax(scores, float64(a.Sinks[h])) {
+				for i := range d {
+					out[(p*a.Heads+h)*d+i] += weight * float64(v[(lo+j)*w+kv+i])
+				}
+			}
+		}
+	}
+	return out
+}
+
+var attentions = []Attention{
+	{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1},
+	{Name: "attention", Heads: 4, KVHeads: 2, HeadDim: 16, Window: 8},
+	{Name: "attention", Heads: 6, KVHeads: 1, HeadDim: 7, Window: 3},
+	{Name: "attention", Heads: 3, KVHeads: 3, HeadDim: 24},
+	{Name: "attention", Heads: 8, KVHeads: 2, HeadDim: 64, Window: 1},
+	{Name: "attention", Heads: 8, KVHeads: 1, HeadDim: 64, Window: 128},
+}
+
+// inputsOf draws queries, keys, values and sinks for rows tokens.
+func inputsOf(a *Attention, rows int) []value {
+	r := newRandom()
+	a.Sinks = random(r, a.Heads)
+	q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
+	return []value{{[]int{rows, q}, random(r, rows*q)}, {[]int{rows, kv}, random(r, rows*kv)}, {[]int{rows, kv}, random(r, rows*kv)}}
+}
+
+func TestAttention(t *testing.T) {
+	for _, a := range attentions {
+		in := inputsOf(&a, 40)
+		got := compute(t, in, attend(a))
+		near(t, "attention", got, decomposed(a, in[0].data.([]float32), in[1].data.([]float32), in[2].data.([]float32)), 1e-6)
+		// Chunks, through the cache: the same bits.
+		width := a.Heads * a.HeadDim
+		for _, chunks := range [][]int{slices.Repeat([]int{1}, 40), {16, 1, 2, 21}, {7, 8, 9, 16}, {39, 1}} {
+			d, err := declare(t, 3, in, attend(a))
+			if err != nil {
+				t.Fatal(err)
+			}
+			seq, at := d.sequence(), 0
+			for _, n := range chunks {
+				for i, v := range in {
+					w := v.shape[1]
+					copy(d.ins[i].Float32s(), v.data.([]float32)[at*w:(at+n)*w])
+				}
+				if err := d.run(seq, n); err != nil {
+					t.Fatal(err)
+				}
+				same(t, d.out.Float32s()[:n*width], got[at*width:(at+n)*width])
+				at += n
+			}
+		}
+	}
+}
+
+// Spec 4.6: with heads of size 1, keys are scores and values pick a weight.
+func TestSinks(t *testing.T) {
+	weights := func(sink float32, scores ...float32) (got []float32) {
+		n := len(scores)
+		for pick := range n {
+			q, v := slices.Repeat([]float32{1}, n), make([]float32, n)
+			v[pick] = 1
+			out := compute(t, []value{{[]int{n, 1}, q}, {[]int{n, 1}, scores}, {[]int{n, 1}, v}},
+				attend(Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1, Sinks: []float32{sink}}))
+			got = append(got, out[n-1])
+		}
+		return got
+	}
+	near(t, "sink 0.5", weights(0.5, 1, 2, 3), []float64{0.08536889, 0.23205671, 0.63079554}, 1e-7)
+	near(t, "sink 4", weights(4, -5), []float64{0.00012339}, 1e-8)
+	// The sink's share is dropped once, whatever the number of keys.
+	sum := float32(0)
+	for _, w := range weights(0.5, 1, 2, 3) {
+		sum += w
+	}
+	near(t, "share", []float32{1 - sum}, []float64{0.05177885}, 1e-6)
+	near(t, "no sink", weights(float32(math.Inf(-1)), 1, 1), []float64{0.5, 0.5}, 1e-7)
+	near(t, "large", weights(1e30, 1, 1), []float64{0, 0}, 0)
+}
+
+// A window of w sees w tokens, the current one included.
+func TestWindow(t *testing.T) {
+	const p = 30
+	for _, a := range attentions {
+		in := inputsOf(&a, p+1)
+		width := a.Heads * a.HeadDim
+		last := compute(t, in, attend(a))[p*width:]
+		changed := func(position int) bool {
+			other := slices.Clone(in)
+			for i := 1; i < 3; i++ {
+				data, w := slices.Clone(in[i].data.([]float32)), in[i].shape[1]
+				for j := range w {
+					data[position*w+j] += 1
+				}
+				other[i].data = data
+			}
+			return !slices.Equal(compute(t, other, attend(a))[p*width:], last)
+		}
+		if a.Window == 0 || a.Window > p {
+			if !changed(0) {
+				t.Errorf("window %d: the first token does not matter", a.Window)
+			}
+			continue
+		}
+		if changed(p - a.Window) {
+			t.Errorf("window %d: token p-%d matters", a.Window, a.Window)
+		}
+		if !changed(p - a.Window + 1) {
+			t.Errorf("window %d: token p-%d does not matter", a.Window, a.Window-1)
+		}
+	}
+}
+
+func TestAttentionErrors(t *testing.T) {
+	x := func(w int) value { return value{[]int{4, w}, make([]float32, 4*w)} }
+	good := Attention{Name: "layer.attention", Heads: 4, KVHeads: 2, HeadDim: 8, Sinks: make([]float32, 4)}
+	change := func(f func(*Attention)) Attention {
+		a := good
+		f(&a)
+		return a
+	}
+	for _, tc := range []struct {
+		a       Attention
+		q, k, v int
+		want    string
+	}{
+		{good, 16, 16, 16, "(4, 16)"},
+		{good, 32, 32, 16, "(4, 32)"},
+		{good, 32, 16, 32, "(4, 32)"},
+		{change(func(a *Attention) { a.KVHeads = 3 }), 32, 24, 24, "layer.attention: 4 query heads over 3"},
+		{change(func(a *Attention) { a.KVHeads = 0 }), 32, 16, 16, "over 0"},
+		{change(func(a *Attention) { a.HeadDim = 0 }), 32, 16, 16, "size 0"},
+		{change(func(a *Attention) { a.Heads = 0; a.Sinks = nil }), 32, 16, 16, "0 query heads"},
+		{change(func(a *Attention) { a.Sinks = a.Sinks[1:] }), 32, 16, 16, "3 sinks for 4 heads"},
+		{change(func(a *Attention) { a.Window = -1 }), 32, 16, 16, "a window of -1"},
+	} {
+		refused(t, []value{x(tc.q), x(tc.k), x(tc.v)}, attend(tc.a), "attention", tc.want)
+	}
+	refused(t, []value{x(32), {[]int{5, 16}, make([]float32, 80)}, {[]int{5, 16}, make([]float32, 80)}}, attend(good), "attention")
+}
+
+// The cache alone: a ring holds the last window rows at position mod window.
+func TestCache(t *testing.T) {
+	const width = 2
+	row := func(p int) []float32 { return []float32{float32(p), float32(-p)} }
+	rows := func(lo, hi int) (x []float32) {
+		for p := lo; p < hi; p++ {
+			x = append(x, row(p)...)
+		}
+		return x
+	}
+	for _, window := range []int{0, 1, 3, 8} {
+		for _, chunk := range []int{1, 2, 3, 5, 20} {
+			c := &kvCache{width: width, window: window}
+			for at := 0; at < 20; {
+				n := min(chunk, 20-at)
+				if err := c.Reserve(at + n); err != nil {
+					t.Fatal(err)
+				}
+				c.store(rows(at, at+n), rows(at, at+n), at, n)
+				at += n
+				lo := 0
+				if window > 0 {
+					lo = max(0, at-window)
+				}
+				first, second := c.rows(lo, at)
+				got := slices.Concat(c.k[first[0]*width:first[1]*width], c.k[second[0]*width:second[1]*width])
+				if want := rows(lo, at); !slices.Equal(got, want) {
+					t.Fatalf("window %d, chunks of %d: %v, want %v", window, chunk, got, want)
+				}
+				if window > 0 && c.room() > window {
+					t.Fatalf("window %d: room for %d", window, c.room())
+				}
+			}
+		}
+	}
+}
+
+func TestCacheTruncate(t *testing.T) {
+	for _, tc := range []struct {
+		window, length, to int
+		ok                 bool
+	}{
+		{0, 20, 5, true}, {0, 20, 20, true}, {0, 20, 0, true}, {0, 20, 25, true},
+		{8, 8, 5, true}, {8, 8, 0, true}, {8, 5, 8, true}, // nothing was overwritten
+		{8, 9, 0, true}, {8, 9, 9, true}, {8, 9, 12, true}, {8, 9, 5, false}, {8, 20, 19, false}, {8, 20, 1, false},
+	} {
+		c := &kvCache{width: 1, window: tc.window, length: tc.length}
+		err := c.Truncate(tc.to)
+		want := min(tc.length, tc.to)
+		if !tc.ok {
+			want = tc.length
+		}
+		if (err == nil) != tc.ok || c.length != want {
+			t.Errorf("window %d, %d tokens to %d: %v, length %d", tc.window, tc.length, tc.to, err, c.length)
+		}
+	}
+}

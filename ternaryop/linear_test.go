@@ -1,0 +1,116 @@
+package ternaryop
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/seed-796a8800/tritium/graph"
+)
+
+func project(l Linear) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node { return l.Apply(b, in[0]) }
+}
+
+func TestLinear(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, s := range []struct{ rows, out, in, group int }{
+		{1, 1, 1, 16}, {1, 16, 16, 16}, {3, 17, 15, 16}, {5, 33, 100, 16}, {40, 70, 96, 32}, {26, 200, 96, 96}, {2, 64, 2880, 96}, {130, 48, 192, 64},
+	} {
+		m, dense := drawMatrix(t, r, s.out, s.in, s.group)
+		x := random(r, s.rows*s.in)
+		clear(x[:s.in/2])
+		for _, bias := range [][]float32{nil, random(r, s.out)} {
+			var want []float64
+			for i := range s.rows {
+				want = append(want, multiplied(dense, x[i*s.in:(i+1)*s.in], bias)...)
+			}
+			got := compute(t, []value{{[]int{s.rows, s.in}, x}}, project(Linear{Name: "q_proj", Weight: *m, Bias: bias}))
+			near(t, fmt.Sprint(s), got, want, 2e-6)
+		}
+	}
+}
+
+// Rows that cannot be quantized: zeros give the bias, what is no number shows.
+func TestLinearOddRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	m, _ := drawMatrix(t, r, 20, 32, 16)
+	bias := random(r, 20)
+	x := random(r, 5*32)
+	clear(x[:32])
+	x[32+3] = float32(math.NaN())
+	x[64+31] = float32(math.Inf(1))
+	for i := range 32 {
+		x[96+i] = 0x1p-121
+	}
+	got := compute(t, []value{{[]int{5, 32}, x}}, project(Linear{Name: "q_proj", Weight: *m, Bias: bias}))
+	for i, b := range bias {
+		if got[i] != b || got[60+i] != b {
+			t.Errorf("output %d of zeros is %v, of almost zeros %v, want the bias %v", i, got[i], got[60+i], b)
+		}
+		if got[20+i] == got[20+i] || got[40+i] == got[40+i] {
+			t.Errorf("output %d of a NaN is %v, of an infinity %v", i, got[20+i], got[40+i])
+		}
+		if got[80+i] != got[80+i] {
+			t.Errorf("output %d of the row after them is %v", i, got[80+i])
+		}
+	}
+}
+
+func TestLinearErrors(t *testing.T) {
+	m, _ := drawMatrix(t, rand.New(rand.NewPCG(1, 1)), 20, 32, 16)
+	x := []value{{[]int{2, 32}, make([]float32, 64)}}
+	change := func(f func(*Linear)) Linear {
+		l := Linear{Name: "layer.q_proj", Weight: *m}
+		f(&l)
+		return l
+	}
+	for name, l := range map[string]Linear{
+		"layer.q_proj: ternaryop: groups of 0":            change(func(l *Linear) { l.Weight.Group = 0 }),
+		"layer.q_proj: ternaryop: groups of 64":           change(func(l *Linear) { l.Weight.Group = 64 }),
+		"layer.q_proj: ternaryop: matrix [20, 32]":        change(func(l *Linear) { l.Weight.Codes = l.Weight.Codes[1:] }),
+		"layer.q_proj: ternaryop: matrix [-1, 32]":        change(func(l *Linear) { l.Weight.Out = -1 }),
+		"layer.q_proj: 19 biases for 20 outputs":          change(func(l *Linear) { l.Bias = make([]float32, 19) }),
+		"layer.q_proj: ternaryop: matrix [0, 0] is empty": {Name: "layer.q_proj"},
+	} {
+		refused(t, x, project(l), name)
+	}
+	refused(t, []value{{[]int{2, 48}, make([]float32, 96)}}, project(change(func(*Linear) {})), "q_proj", "(2, 48)", "from 32 to 20")
+}
+
+// A decoded token allocates nothing, nor does a batch of a size seen before.
+func TestRunsAllocateNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	m, _ := drawMatrix(t, r, 96, 96, 32)
+	stack, _ := randomStack(t, r, 5, 40, 96, 32)
+	d, err := declare(t, 2, []value{{[]int{30, 96}, random(r, 30*96)}, {[]int{30, 5}, routingOf(30, 5, 2)}}, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+		x := Linear{Name: "q_proj", Weight: *m}.Apply(b, in[0])
+		return Experts{Name: "gate_up_proj", Weight: stack, Active: 2}.Apply(b, x, in[1])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq, err := d.plan.NewSequence()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := graph.NewBatch()
+	for _, rows := range []int{1, 30, 7} {
+		run := func() {
+			b.Reset()
+			b.Add(seq, rows)
+			if err := d.plan.Run(b); err != nil {
+				t.Error(err)
+			}
+		}
+		if rows > 1 {
+			run()
+		}
+		if n := testing.AllocsPerRun(50, run); n != 0 {
+			t.Errorf("%d rows: %g allocations a run", rows, n)
+		}
+	}
+}
