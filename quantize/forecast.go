@@ -43,7 +43,7 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	f.BitsPerWeight = 8 * float64(f.Bytes) / float64(parameters)
 	f.Memory = forecastMemory(c, o, tokens)
 	costs := newCosts(c, o, tokens)
-	f.Work = float64(c.Layers) * (costs.passQKV + costs.passO + costs.passGateUp + costs.passDown + costs.passOutput)
+	f.Work = float64(c.Layers) * (costs.statistics + costs.output)
 	for _, p := range c.ProjectionList() {
 		if fs[p.Name].Kind != "" {
 			f.Work += fitWork(o, p)
@@ -102,9 +102,9 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 	m += rows * float64(perRow) * 4
 	in, out := float64(max(c.Hidden, c.Intermediate)), float64(max(c.Hidden, 2*c.Intermediate))
 	if tokens > 0 {
-		m += float64(c.Experts+1) * (in*in*4 + in*momentStride*4) // moments and the layer's
-		m += 4 * in * in * 4                                      // H, its factor and inverse
-		m += float64(c.Experts) * out * in * 2.25 / 8             // packed experts of the layer
+		m += float64(2*c.Experts+1) * (in*in*4 + in*momentStride*4) // moments of gate_up and down, and the layer's
+		m += 4 * in * in * 4                                        // H, its factor and inverse
+		m += float64(c.Experts) * out * in * 2.25 / 8               // packed experts of the layer
 	}
 	m += out * in * (4 + 1 + 4*8) // one expert: weights, codes, fit scratch
 	for _, t := range []string{o.Embedding, o.Head} {
@@ -115,10 +115,11 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 	return int64(m) + 64<<20 // the program itself
 }
 
-// costs are a layer's passes over the calibration tokens, in float32
+// costs are a layer's two passes over the calibration tokens, in float32
 // multiply-adds. Integer products of ternary projections count a quarter.
 type costs struct {
-	passQKV, passO, passGateUp, passDown, passOutput float64
+	statistics float64 // the original layer, and products of its inputs
+	output     float64 // the quantized layer
 }
 
 func newCosts(c gptoss.Config, o Options, tokens int) costs {
@@ -126,18 +127,18 @@ func newCosts(c gptoss.Config, o Options, tokens int) costs {
 	t := float64(tokens)
 	h, i, a := float64(c.Hidden), float64(c.Intermediate), float64(c.ActiveExperts)
 	nd, kd := float64(c.Heads*c.HeadDim), float64(c.KVHeads*c.HeadDim)
-	keys := float64(o.Window) / 2
-	attention := ternary*h*(nd+2*kd) + 2*nd*keys
-	gateUp := ternary*(nd*h) + h*float64(c.Experts) + attention
-	var s costs
+	attention := 2 * nd * float64(o.Window) / 2
+	projections, experts := h*(2*nd+2*kd), a*3*i*h
+	// Of a moment the lower triangle is computed; down's input is known only
+	// behind gate_up, whose product is the larger part of the experts.
+	moments := a * (h*h + i*i) / 2
 	if o.Attention == StoreTernary {
-		s.passQKV = t * h * h / 2
-		s.passO = t * (attention + nd*nd/2)
+		moments += (h*h + nd*nd) / 2
 	}
-	s.passGateUp = t * (gateUp + a*h*h/2)
-	s.passDown = t * (gateUp + ternary*a*2*i*h + a*i*i/2)
-	s.passOutput = t * (gateUp + ternary*a*3*i*h)
-	return s
+	return costs{
+		statistics: t * (projections + attention + a*2*i*h + moments),
+		output:     t * (ternary*(projections+experts) + attention),
+	}
 }
 
 // fitWork is the arithmetic of fitting a projection: for every row of every
@@ -146,7 +147,7 @@ func fitWork(o Options, p gptoss.Projection) float64 {
 	n, in := float64(p.Parameters()), float64(p.In)
 	passes := float64(o.Fit.Passes)
 	if passes == 0 {
-		passes = defaultPasses
+		passes = DefaultPasses
 	}
 	const sorting = 60 // multiply-adds a weight
 	w := n * sorting

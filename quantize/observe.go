@@ -193,3 +193,25 @@ func (m *expertMoments) shrink() error {
 	}
 	return nil
 }
+
+// layerMoments are the statistics of one layer's projections.
+type layerMoments struct {
+	qkv, o       linearMoment
+	gateUp, down *expertMoments
+}
+
+func newLayerMoments(cpu *graph.CPU, c gptoss.Config, ps map[string]gptoss.Projection, n gptoss.Names, maxRows int) *layerMoments {
+	return &layerMoments{
+		qkv:    linearMoment{cpu: cpu, moment: NewMoment(ps[n.Q].In)},
+		o:      linearMoment{cpu: cpu, moment: NewMoment(ps[n.O].In)},
+		gateUp: newExpertMoments(cpu, ps[n.GateUp], c.ActiveExperts, maxRows, false),
+		down:   newExpertMoments(cpu, ps[n.Down], c.ActiveExperts, maxRows, true),
+	}
+}
+
+func (m *layerMoments) seeRouting(values []float32, rows int) error {
+	if err := m.gateUp.seeRouting(values, rows); err != nil {
+		return err
+	}
+	return m.down.seeRouting(values, rows)
+}

@@ -18,10 +18,9 @@ import (
 // appears only when it is complete.
 //
 // It goes through the model layer by layer. The calibration tokens run through
-// the layers that are already quantized, so every projection is fitted to the
-// inputs it will really see: within a layer q, k and v first, then o behind
-// them, then gate_up behind the attention, then down behind gate_up. One
-// projection, and of experts one expert, is decoded at a time.
+// the layers that are already quantized, so a layer is fitted to the stream it
+// will really see; the inputs inside it are those of its original weights.
+// One projection, and of experts one expert, is decoded at a time.
 //
 // Shapes: tokens: as many windows of Options.Window as it holds; a rest is
 // ignored. Methods that use no statistics ignore them all.
@@ -146,8 +145,12 @@ func (r *run) quantizeLayers() error {
 	return nil
 }
 
-// quantizeLayer fits one layer's projections and replaces the stream by the
-// quantized layer's output.
+// quantizeLayer gathers the statistics of one layer, fits its projections, and
+// replaces the stream by the quantized layer's output.
+//
+// Gathering again behind every fitted projection, so that o is fitted to what
+// the ternary q, k and v give, was tried: it takes three more passes and the
+// held-out KL is the same (docs/quality.md).
 func (r *run) quantizeLayer(layer int, x []float32) error {
 	r.meter.layer = layer
 	n := gptoss.LayerNames(layer)
@@ -167,42 +170,31 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	}
 	c := newCosts(r.config, r.opt, len(r.tokens))
 
-	if r.formats[n.Q].Kind == gptoss.FormatTernary && len(r.tokens) > 0 {
-		in := linearMoment{cpu: r.cpu, moment: NewMoment(ps[n.Q].In)}
-		if err := pass("statistics of q, k, v", c.passQKV, observer{scope + "input_layernorm", in.see}); err != nil {
-			return err
-		}
-		if err := r.fitLinears(in.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
-			return err
-		}
-		in = linearMoment{cpu: r.cpu, moment: NewMoment(ps[n.O].In)}
-		if err := pass("statistics of o", c.passO, observer{scope + "self_attn.attention", in.see}); err != nil {
-			return err
-		}
-		if err := r.fitLinears(in.moment, ps[n.O]); err != nil {
-			return err
-		}
-	} else if err := r.fitLinears(nil, ps[n.Q], ps[n.K], ps[n.V], ps[n.O]); err != nil {
+	s := newLayerMoments(r.cpu, r.config, ps, n, l.rows)
+	observers := []observer{
+		{scope + "post_attention_layernorm", s.gateUp.seeInputs}, {scope + "mlp.swiglu", s.down.seeInputs},
+		{scope + "mlp.routing", s.seeRouting},
+	}
+	if r.opt.Attention == StoreTernary {
+		observers = append(observers, observer{scope + "input_layernorm", s.qkv.see}, observer{scope + "self_attn.attention", s.o.see})
+	}
+	if err := pass("statistics", c.statistics, observers...); err != nil {
 		return err
 	}
-
-	for _, e := range []struct {
-		name, input string
-		perSlot     bool
-		work        float64
-	}{{n.GateUp, "post_attention_layernorm", false, c.passGateUp}, {n.Down, "mlp.swiglu", true, c.passDown}} {
-		p := ps[e.name]
-		in := newExpertMoments(r.cpu, p, r.config.ActiveExperts, l.rows, e.perSlot)
-		if err := pass("statistics of "+lastPart(e.name), e.work,
-			observer{scope + "mlp.routing", in.seeRouting}, observer{scope + e.input, in.seeInputs}); err != nil {
-			return err
-		}
-		if err := r.fitExperts(p, in); err != nil {
-			return err
-		}
+	if err := r.fitLinears(s.qkv.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
+		return err
+	}
+	if err := r.fitLinears(s.o.moment, ps[n.O]); err != nil {
+		return err
+	}
+	if err := r.fitExperts(ps[n.GateUp], s.gateUp); err != nil {
+		return err
+	}
+	if err := r.fitExperts(ps[n.Down], s.down); err != nil {
+		return err
 	}
 	at := 0
-	return pass("running the quantized layer", c.passOutput, observer{scope + "output", func(values []float32, _ int) error {
+	return pass("running the quantized layer", c.output, observer{scope + "output", func(values []float32, _ int) error {
 		at += copy(x[at:], values)
 		return nil
 	}})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
 	"gorgonia.org/gorgonia"
 )
@@ -169,10 +170,31 @@ func TestSameBytesForAnyThreads(t *testing.T) {
 	}
 }
 
-// TestFittedToWhatItSees rebuilds, from the finished model's own forward pass,
-// the statistics of some projections and fits them again: the codes must be
-// those in the file. So every projection was fitted to exactly the inputs it
-// sees when the model serves, behind everything quantized before it.
+// quantizedBefore is the model as calibration sees it at one layer: the
+// finished layers before it, the original ones from it on.
+type quantizedBefore struct {
+	*gptoss.Checkpoint // the original
+	finished           *gptoss.Checkpoint
+	layer              int
+}
+
+func (q quantizedBefore) of(name string) *gptoss.Checkpoint {
+	var layer int
+	if n, _ := fmt.Sscanf(name, "model.layers.%d.", &layer); n == 1 && layer < q.layer {
+		return q.finished
+	}
+	return q.Checkpoint
+}
+
+func (q quantizedBefore) Linear(name string) ops.Linear { return q.of(name).Linear(name) }
+func (q quantizedBefore) ExpertLinear(name string) ops.ExpertLinear {
+	return q.of(name).ExpertLinear(name)
+}
+
+// TestFittedToWhatItSees rebuilds, from a forward pass of the whole model whose
+// first layers are the finished ones, the statistics of some projections and
+// fits them again: the codes must be those in the file. So a layer was fitted
+// to exactly the stream that it sees when the model serves.
 func TestFittedToWhatItSees(t *testing.T) {
 	source, dir := openNano(t), quantizeNano(t, 2, Options{Method: PTBitNet, Group: 64})
 	c, err := gptoss.Open(dir)
@@ -193,7 +215,7 @@ func TestFittedToWhatItSees(t *testing.T) {
 			return nil
 		})
 	cpu := newCPU(t, 2)
-	m, err := c.Compile(cpu, rows, probe)
+	m, err := gptoss.Compile(c.Config(), quantizedBefore{source, c, layer}, cpu, rows, probe)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,8 +68,8 @@ its first --tokens tokens are used. For nano a text is built in.`,
 	fl.Var(newChoice(&o.Attention, quantize.StoreTernary, quantize.StoreInt8, quantize.StoreBF16), "attention", "how to store q, k, v and o")
 	fl.Var(newChoice(&o.Embedding, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "embedding", "how to store the embedding")
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
-	fl.Float64Var(&o.Fit.Damp, "damp", 0.01, "regularizes the statistics: a fraction of their mean diagonal")
-	fl.IntVar(&o.Fit.Passes, "passes", 3, "of coordinate descent")
+	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
+	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
 	return cmd
