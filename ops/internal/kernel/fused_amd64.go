@@ -1,0 +1,138 @@
+//go:build !purego
+
+package kernel
+
+// stripRows returns the rows of weights in one strip, 0 without fused kernels.
+func stripRows(m int) int {
+	switch {
+	case useAVX512, useAVX2 && m == 1:
+		return 4
+	case useAVX2:
+		return 1
+	}
+	return 0
+}
+
+// mulStrip multiplies a strip: by its first token if m is 1, else by all of them.
+func mulStrip(f format, m int, s *strip) {
+	switch {
+	case useAVX512 && m == 1:
+		mulStrip1AVX512(f, s)
+	case useAVX512:
+		mulStrip4AVX512(f, s)
+	case m == 1:
+		mulStrip1AVX2(f, s)
+	default:
+		mulStrip4AVX2(f, s)
+	}
+}
+
+func mulStrip1AVX512(f format, s *strip) {
+	switch f {
+	case formatBF16:
+		mulBF16x1AVX512(s)
+	case formatMXFP4:
+		mulMXFP4x1AVX512(s)
+	case formatInt8:
+		mulInt8x1AVX512(s)
+	case formatInt4:
+		mulInt4x1AVX512(s)
+	}
+}
+
+func mulStrip4AVX512(f format, s *strip) {
+	switch f {
+	case formatBF16:
+		mulBF16x4AVX512(s)
+	case formatMXFP4:
+		mulMXFP4x4AVX512(s)
+	case formatInt8:
+		mulInt8x4AVX512(s)
+	case formatInt4:
+		mulInt4x4AVX512(s)
+	}
+}
+
+func mulStrip1AVX2(f format, s *strip) {
+	switch f {
+	case formatBF16:
+		mulBF16x1AVX2(s)
+	case formatMXFP4:
+		mulMXFP4x1AVX2(s)
+	case formatInt8:
+		mulInt8x1AVX2(s)
+	case formatInt4:
+		mulInt4x1AVX2(s)
+	}
+}
+
+func mulStrip4AVX2(f format, s *strip) {
+	switch f {
+	case formatBF16:
+		mulBF16x4AVX2(s)
+	case formatMXFP4:
+		mulMXFP4x4AVX2(s)
+	case formatInt8:
+		mulInt8x4AVX2(s)
+	case formatInt4:
+		mulInt4x4AVX2(s)
+	}
+}
+
+// The fused kernels compute, for rows r and tokens t of a strip (four rows by
+// one token x1, four tokens x4; x4AVX2 takes one row), with k a multiple of 16,
+// of 32 for MXFP4, of group and group of 16 for int4:
+//
+//	for i := range k { lane[t][r][i%16] = fma(weight(r, i), x[t][i], lane[t][r][i%16]) }
+//	out[t][r] = foldLanes(lane[t][r])
+//
+// They ask for the strip behind this one to be brought into the cache, which
+// may lie outside the matrix.
+
+//go:noescape
+func mulBF16x1AVX512(s *strip)
+
+//go:noescape
+func mulBF16x4AVX512(s *strip)
+
+//go:noescape
+func mulMXFP4x1AVX512(s *strip)
+
+//go:noescape
+func mulMXFP4x4AVX512(s *strip)
+
+//go:noescape
+func mulInt8x1AVX512(s *strip)
+
+//go:noescape
+func mulInt8x4AVX512(s *strip)
+
+//go:noescape
+func mulInt4x1AVX512(s *strip)
+
+//go:noescape
+func mulInt4x4AVX512(s *strip)
+
+//go:noescape
+func mulBF16x1AVX2(s *strip)
+
+//go:noescape
+func mulBF16x4AVX2(s *strip)
+
+//go:noescape
+func mulMXFP4x1AVX2(s *strip)
+
+//go:noescape
+func mulMXFP4x4AVX2(s *strip)
+
+//go:noescape
+func mulInt8x1AVX2(s *strip)
+
+//go:noescape
+func mulInt8x4AVX2(s *strip)
+
+//go:noescape
+func mulInt4x1AVX2(s *strip)
+
+//go:noescape
+func mulInt4x4AVX2(s *strip)
