@@ -10,10 +10,6 @@ import (
 // lanes sum in the same order. For few tokens they read the stored weights
 // directly, so that a product costs no more memory traffic than its weights.
 
-// fewTokens is how many tokens a fused product serves. For more of them the
-// tiles of MatMulNT gain more than decoding to memory costs.
-const fewTokens = 8
-
 // stripTokens and maxStripRows bound what one call of a fused kernel multiplies.
 const (
 	stripTokens  = 4
@@ -33,16 +29,15 @@ const (
 // strip is what one call of a fused kernel multiplies: a few rows of weights by
 // one token or by stripTokens of them. The assembly knows its fields by name.
 type strip struct {
-	out     [stripTokens * maxStripRows]float32 // [tokens][rows]
-	x       [stripTokens]*float32
-	w       unsafe.Pointer // first row
-	ldw     int            // bytes from row to row
-	scales  unsafe.Pointer // of the first row
-	lds     int            // bytes from row to row
-	k       int
-	group   int           // weights per scale, int4
-	codes   *[16]float32  // value of every nibble, MXFP4 and int4
-	factors *[256]float32 // value of every scale byte, MXFP4
+	out    [stripTokens * maxStripRows]float32 // [tokens][rows]
+	x      [stripTokens]*float32
+	w      unsafe.Pointer // first row
+	ldw    int            // bytes from row to row
+	scales unsafe.Pointer // of the first row
+	lds    int            // bytes from row to row
+	k      int
+	group  int      // weights per scale, int4
+	values *float32 // value of every nibble: int4, or under every scale byte, MXFP4
 }
 
 // MulBF16 computes dst = X·Wᵀ of bfloat16 weights: DecodeBF16 to scratch, then
@@ -76,7 +71,7 @@ func MulMXFP4(dst []float32, ldd int, x []float32, m int, blocks, scales []byte,
 		return
 	}
 	s := strip{w: unsafe.Pointer(&blocks[0]), ldw: k / 2, scales: unsafe.Pointer(&scales[0]), lds: k / 32, k: k,
-		codes: &e2m1, factors: &e8m0}
+		values: &mxfp4[0][0]}
 	s.mul(formatMXFP4, dst, ldd, x, m, n)
 }
 
@@ -115,7 +110,7 @@ func MulInt4(dst []float32, ldd int, x []float32, m int, codes []byte, scales []
 		return
 	}
 	s := strip{w: unsafe.Pointer(&codes[0]), ldw: k / 2, scales: unsafe.Pointer(&scales[0]), lds: 4 * (k / group), k: k,
-		group: group, codes: &int4}
+		group: group, values: &int4[0]}
 	s.mul(formatInt4, dst, ldd, x, m, n)
 }
 
@@ -125,10 +120,11 @@ func checkGroups(k, group int) {
 	}
 }
 
-// fuses tells whether the fused kernels take a product: they know no tails.
+// fuses tells whether the fused kernels take a product: few tokens, since for
+// more of them the tiles of MatMulNT gain more than decoding to memory costs,
+// and no tails.
 func fuses(m, n, k int) bool {
-	rows := stripRows(m)
-	return rows > 0 && m > 0 && m <= fewTokens && n >= rows && k > 0 && k%lanes == 0
+	return m > 0 && m <= fewTokens() && n >= stripRows(m) && k > 0 && k%lanes == 0
 }
 
 // mul walks the rows of the weights strip by strip, all tokens while a strip is
@@ -146,8 +142,9 @@ func (s *strip) mul(f format, dst []float32, ldd int, x []float32, m, n int) {
 			for t := range s.x {
 				s.x[t] = &x[min(i+t, m-1)*s.k]
 			}
-			mulStrip(f, m, s)
-			for t := range min(stripTokens, m-i) {
+			tokens := min(stripTokens, m-i)
+			mulStrip(f, tokens, s)
+			for t := range tokens {
 				copy(dst[(i+t)*ldd+j:][:rows], s.out[t*rows:])
 			}
 		}

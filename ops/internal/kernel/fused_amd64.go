@@ -2,25 +2,33 @@
 
 package kernel
 
-// stripRows returns the rows of weights in one strip, 0 without fused kernels.
-func stripRows(m int) int {
+// fewTokens returns how many tokens the fused kernels serve.
+func fewTokens() int {
 	switch {
-	case useAVX512, useAVX2 && m == 1:
-		return 4
+	case useAVX512:
+		return 8
 	case useAVX2:
-		return 1
+		return 4
 	}
 	return 0
 }
 
-// mulStrip multiplies a strip: by its first token if m is 1, else by all of them.
-func mulStrip(f format, m int, s *strip) {
+// stripRows returns the rows of weights in one strip for m tokens.
+func stripRows(m int) int {
+	if useAVX512 || m == 1 {
+		return 4
+	}
+	return 1
+}
+
+// mulStrip multiplies a strip: by its first token if tokens is 1, else by all.
+func mulStrip(f format, tokens int, s *strip) {
 	switch {
-	case useAVX512 && m == 1:
+	case useAVX512 && tokens == 1:
 		mulStrip1AVX512(f, s)
 	case useAVX512:
 		mulStrip4AVX512(f, s)
-	case m == 1:
+	case tokens == 1:
 		mulStrip1AVX2(f, s)
 	default:
 		mulStrip4AVX2(f, s)

@@ -100,11 +100,11 @@ GLOBL counts<>(SB), RODATA|NOPTR, $64
 	VMULPS       scale, Y2, Y2  \
 	VMULPS       scale, Y3, Y3
 
-// TABLE scales the eight magnitudes in Y13 by the factor of a block.
+// TABLE loads the eight magnitudes of an MXFP4 code under the scale at ptr.
 #define TABLE(ptr) \
-	MOVBLZX      ptr, R14          \
-	VBROADCASTSS (R9)(R14*4), Y12  \
-	VMULPS       Y13, Y12, Y12
+	MOVBLZX ptr, R14           \
+	SHLL    $6, R14            \
+	VMOVUPS (R9)(R14*1), Y12
 
 // E2M1 looks up the magnitude of a code, its low three bits, and moves bit 3 to
 // the sign.
@@ -129,14 +129,12 @@ GLOBL counts<>(SB), RODATA|NOPTR, $64
 	VFMADD231PS 64(AX)(CX*4), Y2, lo    \
 	VFMADD231PS 96(AX)(CX*4), Y3, hi
 
-#define CODES \
-	MOVQ     strip_codes(R9), R14   \
-	VMOVUPS  (R14), Y13             \
-	VMOVDQU  counts<>+0(SB), Y14    \
-	VPCMPEQD Y15, Y15, Y15          \
-	VPSLLD   $31, Y15, Y15          \
-	MOVQ     strip_k(R9), R15       \
-	MOVQ     strip_factors(R9), R9
+#define SIGNS \
+	VMOVDQU  counts<>+0(SB), Y14  \
+	VPCMPEQD Y15, Y15, Y15        \
+	VPSLLD   $31, Y15, Y15        \
+	MOVQ     strip_k(R9), R15     \
+	MOVQ     strip_values(R9), R9
 
 // func mulBF16x1AVX2(s *strip)
 TEXT ·mulBF16x1AVX2(SB), NOSPLIT, $0-8
@@ -234,7 +232,7 @@ loop:
 TEXT ·mulMXFP4x1AVX2(SB), NOSPLIT, $0-8
 	LOAD
 	LEAQ (BX)(R10*4), R12
-	CODES
+	SIGNS
 
 loop:
 	PREFETCHT0 (R12)
@@ -260,7 +258,7 @@ loop:
 TEXT ·mulMXFP4x4AVX2(SB), NOSPLIT, $0-8
 	LOAD
 	LEAQ (BX)(R10*1), R12
-	CODES
+	SIGNS
 
 loop:
 	PREFETCHT0 (R12)

@@ -149,27 +149,28 @@ DATA nibbles<>+176(SB)/8, $0x0000000B00000009
 DATA nibbles<>+184(SB)/8, $0x0000000F0000000D
 GLOBL nibbles<>(SB), RODATA|NOPTR, $192
 
-#define CODES \
-	MOVQ    strip_codes(R9), R14  \
-	VMOVUPS (R14), Z8             \
+#define ORDERS \
 	VMOVUPS nibbles<>+0(SB), Z9   \
 	VMOVUPS nibbles<>+64(SB), Z10 \
-	VMOVUPS nibbles<>+128(SB), Z13
+	VMOVUPS nibbles<>+128(SB), Z13 \
+	MOVQ    strip_values(R9), R9
 
-// TABLES scales the codes for the four rows of one MXFP4 block; Z4-Z7.
+// TABLE loads the sixteen values of an MXFP4 code under the scale at ptr.
+#define TABLE(ptr, z) \
+	MOVBLZX ptr, R14         \
+	SHLL    $6, R14          \
+	VMOVUPS (R9)(R14*1), z
+
+// TABLES does so for one block of four rows.
 #define TABLES \
-	MOVBLZX (DX), R14              \
-	VMULPS.BCST (R9)(R14*4), Z8, Z4 \
-	MOVBLZX (DX)(R13*1), R14       \
-	VMULPS.BCST (R9)(R14*4), Z8, Z5 \
-	MOVBLZX (DX)(R13*2), R14       \
-	VMULPS.BCST (R9)(R14*4), Z8, Z6 \
-	LEAQ    (DX)(R13*2), R14       \
-	MOVBLZX (R14)(R13*1), R14      \
-	VMULPS.BCST (R9)(R14*4), Z8, Z7 \
-	INCQ    DX
+	TABLE((DX), Z4)           \
+	TABLE((DX)(R13*1), Z5)    \
+	TABLE((DX)(R13*2), Z6)    \
+	LEAQ (DX)(R13*2), R14     \
+	TABLE((R14)(R13*1), Z7)   \
+	INCQ DX
 
-// GROUP does the same for a group of int4.
+// GROUP scales the sixteen values of int4 for one group of four rows.
 #define GROUP \
 	VMULPS.BCST (DX), Z8, Z4        \
 	VMULPS.BCST (DX)(R13*1), Z8, Z5 \
@@ -317,9 +318,8 @@ loop:
 // func mulMXFP4x1AVX512(s *strip)
 TEXT ·mulMXFP4x1AVX512(SB), NOSPLIT, $0-8
 	LOAD
-	CODES
 	MOVQ strip_k(R9), R15
-	MOVQ strip_factors(R9), R9
+	ORDERS
 	ZERO1
 
 loop:
@@ -338,9 +338,8 @@ loop:
 // func mulMXFP4x4AVX512(s *strip)
 TEXT ·mulMXFP4x4AVX512(SB), NOSPLIT, $0-8
 	LOAD
-	CODES
 	MOVQ strip_k(R9), R15
-	MOVQ strip_factors(R9), R9
+	ORDERS
 	ZERO4
 
 loop:
@@ -359,7 +358,8 @@ loop:
 // func mulInt4x1AVX512(s *strip)
 TEXT ·mulInt4x1AVX512(SB), NOSPLIT, $0-8
 	LOAD
-	CODES
+	ORDERS
+	VMOVUPS (R9), Z8
 	ZERO1
 	XORQ R15, R15
 
@@ -382,7 +382,8 @@ loop:
 // func mulInt4x4AVX512(s *strip)
 TEXT ·mulInt4x4AVX512(SB), NOSPLIT, $0-8
 	LOAD
-	CODES
+	ORDERS
+	VMOVUPS (R9), Z8
 	ZERO4
 	XORQ R15, R15
 

@@ -178,6 +178,19 @@ func e8m0Table() (t [256]float32) {
 	return t
 }
 
+// mxfp4 holds the values of the sixteen codes under every scale byte. They are
+// the products that decoding computes, made once.
+var mxfp4 = mxfp4Table()
+
+func mxfp4Table() (t [256][16]float32) {
+	for s, f := range e8m0 {
+		for c, v := range e2m1 {
+			t[s][c] = v * f
+		}
+	}
+	return t
+}
+
 func decodeMXFP4Generic(dst []float32, blocks, scales []byte) {
 	for g, s := range scales {
 		f := e8m0[s]
