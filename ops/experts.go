@@ -142,10 +142,8 @@ func (r *expertRun) multiply(worker, i int) {
 	row := i % r.blocks * r.block
 	n := min(r.block, r.denseExperts.out-row)
 	lo, hi := int(r.as.Start[e]), int(r.as.Start[e+1])
-	w := r.scratch[worker][:n*r.in]
-	r.Weights[e].DecodeRows(w, row, n)
 	width := r.denseExperts.out
-	kernel.MatMulNT(r.prod[lo*width+row:], width, r.packed[lo*r.in:], r.in, w, r.in, hi-lo, n, r.in, false)
+	mulRows(r.Weights[e], r.prod[lo*width+row:], width, r.packed[lo*r.in:], hi-lo, row, n, r.scratch[worker][:n*r.in])
 	if r.Bias != nil {
 		bias := r.Bias[e*width+row : e*width+row+n]
 		for t := lo; t < hi; t++ {

@@ -56,8 +56,8 @@ func (o *dense) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
 
 func (o *dense) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return graph.Do(o, in...) }
 
-// blockRows is how many rows of a weight are decoded at a time: enough that
-// reading the inputs again for every block costs little, few enough that the
+// blockRows is how many rows of a weight are multiplied at a time: enough that
+// reading the inputs again for every block costs little, few enough that a
 // decoded block stays in the second-level cache and the threads share evenly.
 func blockRows(out, threads int) int {
 	return max(1, min(64, (out+4*threads-1)/(4*threads)))
@@ -82,9 +82,7 @@ func (o *dense) Prepare(a *graph.Args) (graph.Step, error) {
 	do := func(worker, i int) {
 		r0 := i * block
 		n := min(block, o.out-r0)
-		w := scratch[worker][:n*o.in]
-		o.Weight.DecodeRows(w, r0, n)
-		kernel.MatMulNT(out[r0:], o.out, x, o.in, w, o.in, rows, n, o.in, false)
+		mulRows(o.Weight, out[r0:], o.out, x, rows, r0, n, scratch[worker][:n*o.in])
 		if o.Bias != nil {
 			for t := range rows {
 				y := out[t*o.out+r0 : t*o.out+r0+n]

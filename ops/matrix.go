@@ -9,7 +9,7 @@ import (
 
 // Matrix is a dense weight [Out, In] in some storage format, read a few rows
 // at a time as float32. Weights stay in their format; a row is decoded where
-// it is used.
+// it is used, or multiplied as it is (see rowMultiplier).
 type Matrix interface {
 	Dims() (out, in int)
 	// DecodeRows writes rows [row, row+n) to dst[:n*in].
@@ -80,8 +80,13 @@ func (m MXFP4) Dims() (out, in int) { return m.Out, m.In }
 
 // DecodeRows decodes rows; the values are exact.
 func (m MXFP4) DecodeRows(dst []float32, row, n int) {
+	blocks, scales := m.rows(row, n)
+	kernel.DecodeMXFP4(dst[:n*m.In], blocks, scales)
+}
+
+func (m MXFP4) rows(row, n int) (blocks, scales []byte) {
 	g := m.In / mxfp4.BlockSize
-	kernel.DecodeMXFP4(dst[:n*m.In], m.Blocks[row*g*16:(row+n)*g*16], m.Scales[row*g:(row+n)*g])
+	return m.Blocks[row*g*16 : (row+n)*g*16], m.Scales[row*g : (row+n)*g]
 }
 
 // Int8 is a matrix of signed bytes with one scale a row.
@@ -116,15 +121,12 @@ func (m Int4) Dims() (out, in int) { return m.Out, m.In }
 
 // DecodeRows multiplies codes by their group's scale.
 func (m Int4) DecodeRows(dst []float32, row, n int) {
-	for g := row * m.In / m.Group; g < (row+n)*m.In/m.Group; g++ {
-		s := m.Scales[g]
-		codes := m.Codes[g*m.Group/2 : (g+1)*m.Group/2]
-		d := dst[g*m.Group-row*m.In:][:m.Group]
-		for i, c := range codes {
-			d[2*i] = float32(int8(c<<4)>>4) * s
-			d[2*i+1] = float32(int8(c)>>4) * s
-		}
-	}
+	codes, scales := m.rows(row, n)
+	kernel.DecodeInt4(dst[:n*m.In], codes, scales, m.Group)
+}
+
+func (m Int4) rows(row, n int) (codes []byte, scales []float32) {
+	return m.Codes[row*m.In/2 : (row+n)*m.In/2], m.Scales[row*m.In/m.Group : (row+n)*m.In/m.Group]
 }
 
 // checkMatrix refuses storage that does not fit the dimensions, so that

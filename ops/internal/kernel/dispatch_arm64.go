@@ -148,3 +148,7 @@ func decodeInt8(dst []float32, src []int8, scale float32) {
 		decodeInt8Generic(dst, src, scale)
 	}
 }
+
+func decodeInt4(dst []float32, codes []byte, scales []float32, group int) {
+	decodeInt4Generic(dst, codes, scales, group)
+}

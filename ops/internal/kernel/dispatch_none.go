@@ -27,3 +27,7 @@ func decodeBF16(dst []float32, src []byte)             { decodeBF16Generic(dst, 
 func decodeF16(dst []float32, src []byte)              { decodeF16Generic(dst, src) }
 func decodeMXFP4(dst []float32, blocks, scales []byte) { decodeMXFP4Generic(dst, blocks, scales) }
 func decodeInt8(dst []float32, src []int8, s float32)  { decodeInt8Generic(dst, src, s) }
+
+func decodeInt4(dst []float32, codes []byte, scales []float32, group int) {
+	decodeInt4Generic(dst, codes, scales, group)
+}

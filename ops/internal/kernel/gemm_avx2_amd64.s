@@ -1,6 +1,7 @@
 //go:build !purego
 
 #include "textflag.h"
+#include "avx2_amd64.h"
 
 // Lanes of row r of a and row c of b: Y(4 + 6r + 2c) holds 0-7, the next
 // register 8-15.
@@ -9,22 +10,6 @@
 	VMOVUPS     bptr, Y2   \
 	VFMADD231PS Y2, Y0, c0 \
 	VFMADD231PS Y2, Y1, c1
-
-// FOLD2 adds lanes 16→8→4 of two dot products and leaves them in x, one per
-// half. Clobbers Y0 and Y1.
-#define FOLD2(x, xhi, y, yhi) \
-	VADDPS     xhi, x, x         \
-	VADDPS     yhi, y, y         \
-	VPERM2F128 $0x20, y, x, Y0 \
-	VPERM2F128 $0x31, y, x, Y1 \
-	VADDPS     Y1, Y0, x
-
-// HALVE adds neighbouring pairs of lanes: with $0x44, $0xEE lanes 4→2 of x and
-// y, with $0x88, $0xDD lanes 2→1.
-#define HALVE(lo, hi, x, y) \
-	VSHUFPS $lo, y, x, Y0 \
-	VSHUFPS $hi, y, x, Y1 \
-	VADDPS  Y1, Y0, x
 
 // func tileAVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
 TEXT ·tileAVX2(SB), NOSPLIT, $0-80
