@@ -21,7 +21,7 @@ type Checkpoint struct {
 	path    string // for errors
 	config  Config
 	files   fs.FS
-	archive *safetensors.Archive
+	archive *safetensors.Archive // empty for a synthetic model
 	// tensors by Transformers' name, whatever the file calls them.
 	tensors map[string]safetensors.Tensor
 	int8    bool
@@ -115,7 +115,13 @@ func (c *Checkpoint) Config() Config { return c.config }
 func (c *Checkpoint) Files() fs.FS { return c.files }
 
 // Bytes returns the size of all tensors.
-func (c *Checkpoint) Bytes() int64 { return c.archive.Bytes() }
+func (c *Checkpoint) Bytes() int64 {
+	n := int64(0)
+	for _, t := range c.tensors {
+		n += int64(len(t.Data))
+	}
+	return n
+}
 
 // Tensors returns the stored tensors, by Transformers' name, sorted.
 func (c *Checkpoint) Tensors() []safetensors.Tensor {

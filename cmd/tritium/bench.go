@@ -3,47 +3,38 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
+	"math/rand/v2"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/testdata"
 	"github.com/spf13/cobra"
 )
 
-// benchmark is what `bench --json` prints. Rates are medians of the repeats;
-// a spread is (largest - smallest) / median.
-type benchmark struct {
-	Machine       machine       `json:"machine"`
-	Model         string        `json:"model"`
-	PromptTokens  int           `json:"prompt_tokens"`
-	DecodedTokens int           `json:"decoded_tokens"`
-	Repeats       int           `json:"repeats"`
-	ReadGB        float64       `json:"read_gb_s"`
-	ReadSpread    float64       `json:"read_spread"`
-	Peak          float64       `json:"peak_f32_gmac_s"`
-	PeakSpread    float64       `json:"peak_f32_spread"`
-	Decode        float64       `json:"decode_tok_s"`
-	DecodeSpread  float64       `json:"decode_spread"`
-	Prefill       float64       `json:"prefill_tok_s"`
-	PrefillSpread float64       `json:"prefill_spread"`
-	DecodeGB      float64       `json:"decode_gb_s"`
-	OfRead        float64       `json:"decode_fraction_of_read"`
-	PrefillGMAC   float64       `json:"prefill_gmac_s"`
-	OfPeak        float64       `json:"prefill_fraction_of_peak"`
-	Kernels       []kernelSpeed `json:"kernels"`
-	// What the figures rest on.
-	BytesPerToken int64 `json:"weight_bytes_per_token"`
-	MACPerToken   int64 `json:"prefill_mac_per_token"`
-}
-
-type kernelSpeed struct {
-	Kernel string  `json:"kernel"`
-	GMAC   float64 `json:"gmac_s"`
-	Spread float64 `json:"spread"`
-}
-
 // benchFlags are the flags of `bench`.
-type benchFlags struct{ prompt, decode, repeats int }
+type benchFlags struct {
+	prompt, decode, repeats int
+	contexts                []int
+
+	shape, format, head string // of synthetic weights
+	group, layers       int
+	memory              byteSize
+}
+
+// shapeFlags are those that mean something with --shape only.
+var shapeFlags = []string{"format", "head", "group", "layers", "memory"}
+
+var shapes = map[string]func() gptoss.Config{
+	"20b": gptoss.Shape20B, "120b": gptoss.Shape120B, "small": gptoss.ShapeSmall,
+}
+
+// subject is a model to measure.
+type subject struct {
+	name       string
+	checkpoint *gptoss.Checkpoint
+	ids        []int32 // of every sequence
+	layers     int     // that the whole model has
+}
 
 func newBench(a *app) *cobra.Command {
 	var f benchFlags
@@ -51,13 +42,21 @@ func newBench(a *app) *cobra.Command {
 		Use:   "bench [MODEL]",
 		Short: "Speed of a model beside what this machine can do",
 		Long: `Bench measures how many tokens a second a model reads (prefill) and writes
-(decode), and in the same run what the machine can do: memory read by a plain sum
-over 512 MiB, and float32 multiply-adds by the matrix product of this program.
+(decode), and in turns with it what the machine can do at that moment: reading
+memory, and multiplying in int8 and in float32 on registers.
 
 Decoding reads the active weights for every token, so it is compared with the
 memory; prefill shares them among many tokens, so it is compared with the
-arithmetic. Ternary projections multiply in int8, whose peak is higher than that
-of float32: their share of it is smaller than the one that is printed.`,
+arithmetic: int8 for ternary weights, float32 for all others. The table of
+kernels says where the time of a token goes.
+
+With --shape it measures random weights of a published model's shape instead of
+a MODEL: the speed depends on shape and format, not on what the weights say.
+They are made in memory; nothing is downloaded or written.`,
+		Example: `  tritium bench nano
+  tritium bench --shape 20b
+  tritium bench --shape 20b --format mxfp4 --json
+  tritium bench --shape 120b --layers 12`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -65,81 +64,138 @@ of float32: their share of it is smaller than the one that is printed.`,
 			return wantArgs("MODEL")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := nano
-			if len(args) > 0 {
-				name = args[0]
+			if err := f.check(cmd, args); err != nil {
+				return err
 			}
-			if f.prompt < 1 || f.decode < 1 || f.repeats < 1 {
-				return usagef("--prompt-tokens, --decode-tokens and --repeats must be at least 1")
-			}
-			return withModel(name, func(c *gptoss.Checkpoint) error {
-				b, err := a.bench(cmd.Context(), name, c, f)
+			run := func(s subject) error {
+				b, err := a.bench(cmd.Context(), s, f)
 				if err != nil {
 					return err
 				}
 				if a.json {
 					return a.printJSON(b)
 				}
-				return b.print(a, c)
+				return b.print(a)
+			}
+			if f.shape != "" {
+				return a.withShape(cmd.Context(), f, run)
+			}
+			name := nano
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return withModel(name, func(c *gptoss.Checkpoint) error {
+				ids, err := benchTokens(c, f.longest())
+				if err != nil {
+					return err
+				}
+				return run(subject{name, c, ids, c.Config().Layers})
 			})
 		},
 	}
-	cmd.Flags().IntVar(&f.prompt, "prompt-tokens", 512, "tokens to read at once")
-	cmd.Flags().IntVar(&f.decode, "decode-tokens", 64, "tokens to read one by one behind them")
-	cmd.Flags().IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
+	f.declare(cmd)
 	return cmd
 }
 
-// bench measures the model and the machine in turns, so that whatever else
-// the machine does meets both.
-func (a *app) bench(ctx context.Context, name string, c *gptoss.Checkpoint, f benchFlags) (*benchmark, error) {
-	ids, err := benchTokens(c, f.prompt+f.decode)
+func (f *benchFlags) declare(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.IntVar(&f.prompt, "prompt-tokens", 512, "tokens to read at once")
+	fs.IntSliceVar(&f.contexts, "contexts", []int{128, 1024}, "lengths of the text behind which to decode")
+	fs.IntVar(&f.decode, "decode-tokens", 32, "tokens to read one by one behind each, per repeat")
+	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
+	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
+	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatMXFP4), "format",
+		"of these weights: 2 bits in attention and experts, or as OpenAI published")
+	fs.Var(newOptional(&f.head, gptoss.FormatInt4, gptoss.FormatInt8, gptoss.FormatBF16), "head",
+		"of these weights (default int4 beside ternary, bf16 beside mxfp4)")
+	fs.IntVar(&f.group, "group", 192, "largest number of ternary weights that share a scale")
+	fs.IntVar(&f.layers, "layers", 0, "make only the first `N` layers (default all)")
+	fs.Var(&f.memory, "memory", "refuse weights that need more (default what is available)")
+}
+
+func (f *benchFlags) check(cmd *cobra.Command, args []string) error {
+	if f.prompt < 1 || f.decode < 1 || f.repeats < 1 {
+		return usagef("--prompt-tokens, --decode-tokens and --repeats must be at least 1")
+	}
+	if len(f.contexts) == 0 || slices.Min(f.contexts) < 1 {
+		return usagef("--contexts must name lengths of at least 1")
+	}
+	if f.shape == "" {
+		for _, name := range shapeFlags {
+			if cmd.Flags().Changed(name) {
+				return usagef("--%s is for weights that --shape makes; a MODEL has its own", name)
+			}
+		}
+		return nil
+	}
+	config := shapes[f.shape]()
+	switch {
+	case len(args) > 0:
+		return usagef("give a MODEL or --shape, not both")
+	case f.layers < 0 || f.layers > config.Layers:
+		return usagef("--layers is %d; %s has %d", f.layers, f.shape, config.Layers)
+	case f.group < 16 || f.group%16 != 0:
+		return usagef("--group is %d, want a multiple of 16", f.group)
+	case f.longest() > config.MaxPositions:
+		return usagef("%d tokens exceed the model's context of %d", f.longest(), config.MaxPositions)
+	}
+	return nil
+}
+
+// profileTokens is how many tokens a repeat decodes for the table of kernels.
+const profileTokens = 8
+
+// longest is the length of the longest sequence. Behind a context every repeat
+// decodes on from where the last one ended.
+func (f *benchFlags) longest() int {
+	return max(f.prompt, slices.Max(f.contexts)+f.repeats*(f.decode+profileTokens))
+}
+
+// benchReserve is the memory to leave for all that is not weights: the read
+// probe, activations and caches.
+const benchReserve = readBytes + 1<<30
+
+// withShape makes random weights and calls run with them.
+func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) error) error {
+	whole := shapes[f.shape]()
+	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed,
+		Alloc: func(n int) []uint64 {
+			words := make([]uint64, n)
+			hugePages(words)
+			return words
+		}}
+	if f.layers > 0 {
+		s.Config = whole.WithLayers(f.layers)
+	}
+	size, err := s.Bytes()
 	if err != nil {
-		return nil, err
+		return err
+	}
+	limit, whose := int64(f.memory), "--memory allows"
+	if free := availableMemory(); limit == 0 && free > 0 {
+		limit, whose = free, "this machine has free"
+	}
+	if need := size + benchReserve; limit > 0 && need > limit {
+		return fmt.Errorf("%s weights of shape %s and what is needed to run them take %s, %s %s; make fewer --layers",
+			f.format, f.shape, bytesText(need), whose, bytesText(limit))
 	}
 	cpu := a.cpu()
 	defer cpu.Close()
-	speed, err := newSpeedometer(c, cpu, ids, f.prompt)
+	show := a.progress("weights", "B")
+	c, err := s.Build(ctx, cpu, func(done, total int64) {
+		show.Update(fmt.Sprintf("making %s of random weights", bytesText(total)), float64(done), float64(total))
+	})
+	show.Close()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, _, err := speed.measure(); err != nil { // pages in the weights
-		return nil, err
+	ids := make([]int32, f.longest())
+	random := rand.New(rand.NewPCG(a.seed, 0))
+	for i := range ids {
+		ids[i] = random.Int32N(int32(whole.Vocab))
 	}
-	probe := newReadProbe(cpu)
-	show := a.progress("bench", "runs")
-	defer show.Close()
-	var read, peak, prefill, decode series
-	for i := range f.repeats {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		read = append(read, probe.rate(cpu))
-		peak = append(peak, matMulRate(cpu, 100*time.Millisecond))
-		p, d, err := speed.measure()
-		if err != nil {
-			return nil, err
-		}
-		prefill, decode = append(prefill, p), append(decode, d)
-		show.Update("measuring", float64(i+1), float64(f.repeats))
-	}
-	b := &benchmark{Machine: a.machine(), Model: name, PromptTokens: f.prompt, DecodedTokens: f.decode, Repeats: f.repeats}
-	b.ReadGB, b.ReadSpread = read.median()/1e9, read.spread()
-	b.Peak, b.PeakSpread = peak.median()/1e9, peak.spread()
-	b.Prefill, b.PrefillSpread = prefill.median(), prefill.spread()
-	b.Decode, b.DecodeSpread = decode.median(), decode.spread()
-	b.Kernels = []kernelSpeed{{"matmul_f32", b.Peak, b.PeakSpread}}
-	for _, u := range inventory(c) {
-		b.BytesPerToken += u.ActiveSize
-		switch u.Kind {
-		case "experts", "attention", "router": // the head reads the last row only
-			b.MACPerToken += u.Active
-		}
-	}
-	b.DecodeGB = b.Decode * float64(b.BytesPerToken) / 1e9
-	b.PrefillGMAC = b.Prefill * float64(b.MACPerToken) / 1e9
-	b.OfRead, b.OfPeak = b.DecodeGB/b.ReadGB, b.PrefillGMAC/b.Peak
-	return b, nil
+	return run(subject{"random " + f.shape, c, ids, whole.Layers})
 }
 
 // benchTokens returns n tokens of prose, so that the routing is that of text.
@@ -156,28 +212,4 @@ func benchTokens(c *gptoss.Checkpoint, n int) ([]int32, error) {
 		ids = append(ids, text[:min(len(text), n-len(ids))]...)
 	}
 	return ids, nil
-}
-
-func (b *benchmark) print(a *app, c *gptoss.Checkpoint) error {
-	fmt.Fprintf(a.out, "%s on %d threads: %d tokens read at once, then %d one by one; median and spread of %d runs\n\n",
-		b.Model, b.Machine.Threads, b.PromptTokens, b.DecodedTokens, b.Repeats)
-	spread := func(x float64) string { return fmt.Sprintf("±%.0f %%", 50*x) }
-	var t table
-	t.row("", "", "spread", "", "of this machine's")
-	t.row("prefill", fmt.Sprintf("%.1f tok/s", b.Prefill), spread(b.PrefillSpread),
-		fmt.Sprintf("%.1f GMAC/s", b.PrefillGMAC), fmt.Sprintf("%.0f %% float32 peak", 100*b.OfPeak))
-	t.row("decode", fmt.Sprintf("%.1f tok/s", b.Decode), spread(b.DecodeSpread),
-		fmt.Sprintf("%.2f GB/s", b.DecodeGB), fmt.Sprintf("%.0f %% memory read", 100*b.OfRead))
-	t.row("float32 multiply-adds", "", spread(b.PeakSpread), fmt.Sprintf("%.1f GMAC/s", b.Peak))
-	t.row("memory read", "", spread(b.ReadSpread), fmt.Sprintf("%.1f GB/s", b.ReadGB))
-	if err := t.write(a.out, 4); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.out, "\nA token reads %s of weights and takes %s multiply-adds (attention over the context not counted).\n",
-		bytesText(b.BytesPerToken), count(b.MACPerToken))
-	if c.Bytes() < 256<<20 {
-		fmt.Fprintf(a.out, "The model's %s may stay in the processor's caches, which are faster than memory: the share of\n"+
-			"memory read says little here, and at this size the work between the projections weighs more.\n", bytesText(c.Bytes()))
-	}
-	return nil
 }

@@ -178,7 +178,15 @@ func medianSpeed(ctx context.Context, c *gptoss.Checkpoint, cpu *graph.CPU, toke
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
-		p, d, err := s.measure()
+		seq, err := s.sequence(len(s.ids))
+		if err != nil {
+			return 0, 0, err
+		}
+		p, err := s.prefill(seq, demoPrompt)
+		if err != nil {
+			return 0, 0, err
+		}
+		d, err := s.decode(seq, demoDecode)
 		if err != nil {
 			return 0, 0, err
 		}

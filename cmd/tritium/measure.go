@@ -4,10 +4,87 @@ import (
 	"slices"
 	"time"
 
-	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/readprobe"
 	"github.com/seed-796a8800/tritium/ops"
+	"github.com/seed-796a8800/tritium/ternaryop"
 )
+
+// The probes' lengths: long enough for the clock to be exact, short enough to
+// meet the same machine as what is measured between them.
+const (
+	readBytes = 1 << 30 // several times the last-level caches of today
+	readBlock = 1 << 20
+	peakTime  = 50 * time.Millisecond
+)
+
+// limits measures what the machine can do at this moment, on all threads of a
+// pool.
+type limits struct {
+	cpu   *graph.CPU
+	words []uint64
+	sums  []uint64 // one a block, so that no read can be left out
+}
+
+func newLimits(cpu *graph.CPU) *limits {
+	l := &limits{cpu: cpu, words: make([]uint64, readBytes/8), sums: make([]uint64, readBytes/readBlock)}
+	hugePages(l.words)
+	cpu.Parallel(len(l.sums), func(_, i int) { // written once, or all pages are the same one
+		for j := range l.block(i) {
+			l.block(i)[j] = uint64(j)
+		}
+	})
+	return l
+}
+
+func (l *limits) block(i int) []uint64 {
+	const n = readBlock / 8
+	return l.words[i*n : (i+1)*n]
+}
+
+// read reads memory that no cache holds: bytes a second.
+func (l *limits) read() float64 {
+	start := time.Now()
+	l.cpu.Parallel(len(l.sums), func(_, i int) { l.sums[i] = readprobe.Xor(l.block(i)) })
+	return readBytes / time.Since(start).Seconds()
+}
+
+// int8Peak is the multiply-adds a second of the instruction that ternary
+// products are made of, 0 where there is none.
+func (l *limits) int8Peak() float64 { return l.peak(ternaryop.Peak) }
+
+// float32Peak is the multiply-adds a second in float32. Where there are only
+// portable kernels it is what their matrix product does.
+func (l *limits) float32Peak() float64 {
+	if rate := l.peak(ops.Peak); rate > 0 {
+		return rate
+	}
+	return matMulRate(l.cpu, peakTime)
+}
+
+func (l *limits) peak(probe func(rounds int) (macs int)) float64 {
+	if probe(1) == 0 {
+		return 0
+	}
+	return rate(l.cpu, peakTime, func(int) int { return probe(1000) })
+}
+
+// rate calls work on all threads for a while: what it returns, a second.
+func rate(cpu *graph.CPU, d time.Duration, work func(worker int) int) float64 {
+	macs := make([]int, cpu.Threads()*16)
+	region := func(worker, i int) { macs[i] += work(worker) }
+	cpu.Parallel(len(macs), region) // brings the clock up and the threads in
+	clear(macs)
+	start := time.Now()
+	for time.Since(start) < d {
+		cpu.Parallel(len(macs), region)
+	}
+	elapsed, total := time.Since(start), 0
+	for _, n := range macs {
+		total += n
+	}
+	return float64(total) / elapsed.Seconds()
+}
 
 // matMulRate measures what this machine does of ops.MatMulNT now, on all
 // threads, with operands that stay in the caches: multiply-adds a second.
@@ -18,20 +95,11 @@ func matMulRate(cpu *graph.CPU, d time.Duration) float64 {
 	for i := range threads {
 		threads[i] = operands{ones(m * k), ones(n * k), make([]float32, m*n)}
 	}
-	region := func(rounds int) {
-		cpu.Parallel(rounds, func(worker, _ int) {
-			t := threads[worker]
-			ops.MatMulNT(t.c, n, t.a, k, t.b, k, m, n, k, false)
-		})
-	}
-	region(2 * cpu.Threads())
-	rounds := 0
-	start := time.Now()
-	for time.Since(start) < d {
-		region(16 * cpu.Threads())
-		rounds += 16 * cpu.Threads()
-	}
-	return float64(rounds) * m * n * k / time.Since(start).Seconds()
+	return rate(cpu, d, func(worker int) int {
+		t := threads[worker]
+		ops.MatMulNT(t.c, n, t.a, k, t.b, k, m, n, k, false)
+		return m * n * k
+	})
 }
 
 func ones(n int) []float32 {
@@ -42,99 +110,51 @@ func ones(n int) []float32 {
 	return x
 }
 
-// readProbe reads memory that no cache holds.
-type readProbe struct {
-	words []uint64
-	sums  []uint64 // one a block, so that no read can be left out
-}
-
-// readBytes is several times larger than the last-level caches of today.
-const (
-	readBytes = 512 << 20
-	readBlock = 1 << 20
-)
-
-func newReadProbe(cpu *graph.CPU) *readProbe {
-	p := &readProbe{words: make([]uint64, readBytes/8), sums: make([]uint64, readBytes/readBlock)}
-	hugePages(p.words)
-	cpu.Parallel(len(p.sums), func(_, i int) { // written once, or all pages are the same one
-		for j := range p.block(i) {
-			p.block(i)[j] = uint64(j)
-		}
-	})
-	return p
-}
-
-func (p *readProbe) block(i int) []uint64 {
-	const n = readBlock / 8
-	return p.words[i*n : (i+1)*n]
-}
-
-// rate reads all of it once on all threads: bytes a second.
-func (p *readProbe) rate(cpu *graph.CPU) float64 {
-	start := time.Now()
-	cpu.Parallel(len(p.sums), func(_, i int) {
-		var a, b, c, d uint64
-		for w := p.block(i); len(w) >= 8; w = w[8:] {
-			a += w[0] + w[4]
-			b += w[1] + w[5]
-			c += w[2] + w[6]
-			d += w[3] + w[7]
-		}
-		p.sums[i] = a + b + c + d
-	})
-	return readBytes / time.Since(start).Seconds()
-}
-
-// speedometer measures a model's tokens a second.
-type speedometer struct {
-	model  *gptoss.Model
-	ids    []int32
-	prompt int // of them are read at once, the rest one by one
-}
-
-// newSpeedometer prepares to read ids, the first prompt of them at once.
-func newSpeedometer(c *gptoss.Checkpoint, cpu *graph.CPU, ids []int32, prompt int) (*speedometer, error) {
-	m, err := c.Compile(cpu, min(prompt, prefillRows))
-	if err != nil {
-		return nil, err
-	}
-	return &speedometer{m, ids, prompt}, nil
-}
-
-// measure runs the tokens once. Decoding reads the tokens that are there
-// instead of sampling, so every run does the same work.
-func (s *speedometer) measure() (prefill, decode float64, err error) {
-	seq, err := s.model.Plan.NewSequence()
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := seq.Reserve(len(s.ids)); err != nil {
-		return 0, 0, err
-	}
-	b := graph.NewBatch()
-	start := time.Now()
-	if err := s.model.Append(b, seq, s.ids[:s.prompt]); err != nil {
-		return 0, 0, err
-	}
-	prefill = float64(s.prompt) / time.Since(start).Seconds()
-	start = time.Now()
-	for i := s.prompt; i < len(s.ids); i++ {
-		if err := s.model.Append(b, seq, s.ids[i:i+1]); err != nil {
-			return 0, 0, err
-		}
-	}
-	return prefill, float64(len(s.ids)-s.prompt) / time.Since(start).Seconds(), nil
-}
-
 // series is one quantity measured several times.
 type series []float64
 
 func (s series) median() float64 {
+	if len(s) == 0 {
+		return 0
+	}
 	sorted := slices.Sorted(slices.Values(s))
 	n := len(sorted)
 	return (sorted[n/2] + sorted[(n-1)/2]) / 2
 }
 
 // spread is (largest - smallest) / median.
-func (s series) spread() float64 { return (slices.Max(s) - slices.Min(s)) / s.median() }
+func (s series) spread() float64 {
+	m := s.median()
+	if m == 0 {
+		return 0
+	}
+	return (slices.Max(s) - slices.Min(s)) / m
+}
+
+// over divides term by term: a ratio of what was measured at the same time
+// says more than the ratio of two medians.
+func (s series) over(t series) series {
+	r := make(series, len(s))
+	for i := range s {
+		r[i] = s[i] / t[i]
+	}
+	return r
+}
+
+// times multiplies by a factor.
+func (s series) times(x float64) series {
+	r := make(series, len(s))
+	for i := range s {
+		r[i] = s[i] * x
+	}
+	return r
+}
+
+// reciprocal is 1 over each.
+func (s series) reciprocal() series {
+	r := make(series, len(s))
+	for i := range s {
+		r[i] = 1 / s[i]
+	}
+	return r
+}

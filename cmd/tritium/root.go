@@ -181,3 +181,6 @@ func (c *choice) Set(s string) error {
 	*c.value = s
 	return nil
 }
+
+// newOptional is a choice that may also not be made.
+func newOptional(value *string, allowed ...string) *choice { return &choice{value, allowed} }

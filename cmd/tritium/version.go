@@ -15,6 +15,7 @@ var version = "dev"
 
 // machine describes what the program runs on.
 type machine struct {
+	CPU          string   `json:"cpu"` // "" where the system does not tell
 	Go           string   `json:"go"`
 	OS           string   `json:"os"`
 	Arch         string   `json:"arch"`
@@ -29,7 +30,7 @@ func (a *app) machine() machine {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return machine{runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), threads, instructions(), []string{"cpu"}}
+	return machine{cpuName(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), threads, instructions(), []string{"cpu"}}
 }
 
 // instructions lists the vector instruction sets of this processor that the

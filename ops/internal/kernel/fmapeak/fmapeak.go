@@ -6,3 +6,6 @@ package fmapeak
 // how many there were. It returns 0 for an instruction set it does not know;
 // the caller makes sure that the machine has it.
 func Run(isa string, rounds int) (macs int) { return rounds * run(isa, rounds) }
+
+// Best is Run for the widest instruction set of this processor.
+func Best(rounds int) (macs int) { return Run(best(), rounds) }
