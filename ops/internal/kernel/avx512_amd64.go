@@ -2,8 +2,8 @@
 
 package kernel
 
-// tileAVX512 and gemvAVX512 are the bodies of MatMulNT: 4 rows of a by 6 rows of
-// b, and one row of a by 8 of b with contiguous dst. k is a multiple of 16.
+// tileAVX512, tile2AVX512 and gemvAVX512 are the bodies of MatMulNT: 4 rows of a
+// by 6 rows of b, 2 by 8, and one row of a by 8 of b with contiguous dst. k is a multiple of 16.
 // The lanes of every dot product start from acc with modeResume, else from +0;
 // with modeFinish they are folded into dst (by a tile on top of it with
 // modeAdd), else they are stored to acc. On its way the tile asks for k elements at next,
@@ -13,6 +13,9 @@ package kernel
 //
 //go:noescape
 func tileAVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
+
+//go:noescape
+func tile2AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
 
 //go:noescape
 func gemvAVX512(dst, a, b *float32, ldb, k int, acc *float32, mode int)

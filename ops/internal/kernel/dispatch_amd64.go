@@ -13,17 +13,22 @@ var (
 
 func tiled() bool { return useAVX512 || useAVX2 }
 
-// tileShape returns the rows of a and of b in one tile, and the rows of b in
-// one gemv.
-func tileShape() (mr, nr, nv int) {
-	if useAVX512 {
+// tileShape returns the rows of a and of b in one tile of a product with m rows
+// of a, and the rows of b in one gemv.
+func tileShape(m int) (mr, nr, nv int) {
+	switch {
+	case useAVX512 && m < 4:
+		return 2, 8, 8
+	case useAVX512:
 		return 4, 6, 8
 	}
 	return 2, 3, 4
 }
 
 func tile(dst *float32, ldd int, p *panel) {
-	if useAVX512 {
+	if useAVX512 && p.rows == 2 {
+		tile2AVX512(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)
+	} else if useAVX512 {
 		tileAVX512(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)
 	} else {
 		tileAVX2(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)

@@ -11,7 +11,7 @@ func tiled() bool { return useNEON }
 
 // tileShape returns the rows of a and of b in one tile, and the rows of b in
 // one gemv.
-func tileShape() (mr, nr, nv int) { return 2, 3, 4 }
+func tileShape(int) (mr, nr, nv int) { return 2, 3, 4 }
 
 func tile(dst *float32, ldd int, p *panel) {
 	tileNEON(dst, ldd, p.a, p.lda, p.b, p.ldb, p.k, p.acc, p.mode, p.next)

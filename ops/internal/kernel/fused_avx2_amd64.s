@@ -8,7 +8,7 @@
 // product p are Y(4 + 2p), lanes 8-15 the next register. Tokens are at AX, SI,
 // DI and R8, CX counts their elements; the rows of the weights at BX, R10 bytes
 // apart; R12 walks the next strip of rows, which is what follows in memory, and
-// brings it into the cache.
+// brings it into the L2 cache.
 
 #define LOAD \
 	MOVQ s+0(FP), R9          \
@@ -143,8 +143,8 @@ TEXT ·mulBF16x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ strip_k(R9), R9
 
 loop:
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
+	PREFETCHT1 (R12)
+	PREFETCHT1 64(R12)
 	X1
 	BF16((BX), 16(BX))
 	FMA1(Y4, Y5)
@@ -169,7 +169,7 @@ TEXT ·mulBF16x4AVX2(SB), NOSPLIT, $0-8
 	MOVQ strip_k(R9), R9
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	BF16((BX), 16(BX))
 	FMA4
 	ADDQ $32, BX
@@ -191,7 +191,7 @@ TEXT ·mulInt8x1AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS 12(DX), Y15
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	X1
 	INT8((BX), 8(BX), Y12)
 	FMA1(Y4, Y5)
@@ -217,7 +217,7 @@ TEXT ·mulInt8x4AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS (DX), Y12
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	INT8((BX), 8(BX), Y12)
 	FMA4
 	ADDQ $16, BX
@@ -235,7 +235,7 @@ TEXT ·mulMXFP4x1AVX2(SB), NOSPLIT, $0-8
 	SIGNS
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	TABLE((DX))
 	BLOCK((BX), 4(BX), 8(BX), 12(BX), Y4, Y5)
 	TABLE((DX)(R13*1))
@@ -261,7 +261,7 @@ TEXT ·mulMXFP4x4AVX2(SB), NOSPLIT, $0-8
 	SIGNS
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	TABLE((DX))
 	MXFP4((BX), 4(BX))
 	FMA4
@@ -297,7 +297,7 @@ group:
 	ADDQ strip_group(R9), R15
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	INT4((BX), 4(BX), Y0, Y12)
 	VFMADD231PS (AX)(CX*4), Y2, Y4
 	VFMADD231PS 32(AX)(CX*4), Y3, Y5
@@ -333,7 +333,7 @@ group:
 	ADDQ strip_group(R9), R15
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	INT4((BX), 4(BX), Y0, Y12)
 	FMA4
 	ADDQ $8, BX

@@ -7,7 +7,7 @@
 // Lanes of row r of the weights and token t: Z(16 + 4r + t). Tokens are at AX,
 // SI, DI and R8, CX counts their elements; the rows of the weights at BX, R10
 // bytes apart; R12 walks the next strip of rows, which is what follows in
-// memory, and brings it into the cache.
+// memory, and brings it into the L2 cache.
 
 #define LOAD \
 	MOVQ s+0(FP), R9         \
@@ -212,8 +212,8 @@ TEXT ·mulBF16x1AVX512(SB), NOSPLIT, $0-8
 	ZERO1
 
 loop:
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
+	PREFETCHT1 (R12)
+	PREFETCHT1 64(R12)
 	X1
 	BF16((BX), Z4)
 	FMA1(Z4, Z16)
@@ -238,8 +238,8 @@ TEXT ·mulBF16x4AVX512(SB), NOSPLIT, $0-8
 	ZERO4
 
 loop:
-	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
+	PREFETCHT1 (R12)
+	PREFETCHT1 64(R12)
 	X4
 	BF16((BX), Z4)
 	FMA4(Z4, Z16, Z17, Z18, Z19)
@@ -268,7 +268,7 @@ TEXT ·mulInt8x1AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS 12(DX), Z15
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	X1
 	INT8((BX), Z12, Z4)
 	FMA1(Z4, Z16)
@@ -297,7 +297,7 @@ TEXT ·mulInt8x4AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS 12(DX), Z15
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	X4
 	INT8((BX), Z12, Z4)
 	FMA4(Z4, Z16, Z17, Z18, Z19)
@@ -323,7 +323,7 @@ TEXT ·mulMXFP4x1AVX512(SB), NOSPLIT, $0-8
 	ZERO1
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	TABLES
 	ROWS1(0)
 	ROWS1(8)
@@ -343,7 +343,7 @@ TEXT ·mulMXFP4x4AVX512(SB), NOSPLIT, $0-8
 	ZERO4
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	TABLES
 	ROWS4(0)
 	ROWS4(8)
@@ -367,7 +367,7 @@ group:
 	GROUP
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	ROWS1(0)
 	ADDQ $8, BX
 	ADDQ $32, R12
@@ -391,7 +391,7 @@ group:
 	GROUP
 
 loop:
-	PREFETCHT0 (R12)
+	PREFETCHT1 (R12)
 	ROWS4(0)
 	ADDQ $8, BX
 	ADDQ $32, R12

@@ -42,7 +42,7 @@ func MatMulNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m,
 		return
 	}
 	g := gemm{dst: dst, ldd: ldd, a: a, lda: lda, b: b, ldb: ldb, m: m, n: n, k: k, accumulate: accumulate}
-	g.mr, g.nr, g.nv = tileShape()
+	g.mr, g.nr, g.nv = tileShape(m)
 	switch {
 	case m >= g.mr && n >= g.nr:
 		t := tiling{gemm: g}
@@ -95,6 +95,7 @@ type workspace struct {
 
 // panel is what one tile multiplies in one block of k.
 type panel struct {
+	rows     int // of a
 	a, b     *float32
 	lda, ldb int
 	k, mode  int
@@ -134,7 +135,7 @@ func (g *tiling) block(w *workspace) {
 	for j := g.j0; j < g.j1; j += g.nr {
 		packTail(w.tailB[(j-g.j0)*lanes:], g.b, g.ldb, min(j, g.n-g.nr), g.nr, whole, g.k)
 	}
-	p := panel{lda: lanes, ldb: lanes, k: lanes}
+	p := panel{rows: g.mr, lda: lanes, ldb: lanes, k: lanes}
 	for j := g.j0; j < g.j1; j += g.nr {
 		for i := g.i0; i < g.i1; i += g.mr {
 			p.a, p.b, p.acc = &w.tailA[(i-g.i0)*lanes], &w.tailB[(j-g.j0)*lanes], g.lanesOf(w, i, j)
@@ -154,7 +155,7 @@ func packTail(dst, src []float32, ld, row, n, k0, k1 int) {
 
 // sweep adds k in [k0, k0+kn) to the lanes of every tile of the block.
 func (g *tiling) sweep(w *workspace, k0, kn int) {
-	p := panel{lda: g.lda, ldb: g.ldb, k: kn}
+	p := panel{rows: g.mr, lda: g.lda, ldb: g.ldb, k: kn}
 	mode := 0
 	if k0 > 0 {
 		mode = modeResume

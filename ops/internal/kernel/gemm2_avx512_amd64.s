@@ -1,0 +1,151 @@
+//go:build !purego
+
+#include "textflag.h"
+#include "avx512_amd64.h"
+
+#define STEP2(bptr, c0, c1) \
+	VMOVUPS     bptr, Z4 \
+	VFMADD231PS Z4, Z0, c0 \
+	VFMADD231PS Z4, Z1, c1
+
+// FOLD8 leaves the finished sums of one row of a with the eight rows of b
+// in X2 and X3. Clobbers Z0-Z3.
+#define FOLD8(r0, r1, r2, r3, r4, r5, r6, r7) \
+	FOLD4(r0, r2, r4, r6)       \
+	FOLD4(r1, r3, r5, r7)       \
+	FOLD2(r0, r1)               \
+	FOLD1(r0, r0)               \
+	VEXTRACTF32X4 $1, r0, X1    \
+	VEXTRACTF32X4 $2, r0, X2    \
+	VEXTRACTF32X4 $3, r0, X3    \
+	VEXTRACTF32X4 $0, r0, X0    \
+	VMOVLHPS X3, X2, X3         \
+	VMOVLHPS X1, X0, X2
+
+#define ROWOUT \
+	VMOVUPS X2, (DI)   \
+	VMOVUPS X3, 16(DI)
+
+#define ROWSUM \
+	VADDPS (DI), X2, X2   \
+	VADDPS 16(DI), X3, X3 \
+	ROWOUT
+
+// The lanes of row r of a and row c of b are Z(8 + 8r + c).
+//
+// func tile2AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
+TEXT ·tile2AVX512(SB), NOSPLIT, $0-80
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), R8
+	MOVQ b+32(FP), BX
+	MOVQ ldb+40(FP), R10
+	SHLQ $2, R10
+	LEAQ (R10)(R10*2), R11
+	LEAQ (BX)(R10*4), DX    // rows 4-7 of b
+	MOVQ k+48(FP), CX
+	MOVQ acc+56(FP), R12
+	MOVQ mode+64(FP), R13
+	MOVQ next+72(FP), R9
+	TESTQ $1, R13
+	JZ   zero
+	VMOVUPS 0(R12), Z8
+	VMOVUPS 64(R12), Z9
+	VMOVUPS 128(R12), Z10
+	VMOVUPS 192(R12), Z11
+	VMOVUPS 256(R12), Z12
+	VMOVUPS 320(R12), Z13
+	VMOVUPS 384(R12), Z14
+	VMOVUPS 448(R12), Z15
+	VMOVUPS 512(R12), Z16
+	VMOVUPS 576(R12), Z17
+	VMOVUPS 640(R12), Z18
+	VMOVUPS 704(R12), Z19
+	VMOVUPS 768(R12), Z20
+	VMOVUPS 832(R12), Z21
+	VMOVUPS 896(R12), Z22
+	VMOVUPS 960(R12), Z23
+	JMP  test
+
+zero:
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+test:
+	SHRQ $4, CX
+	JZ   done
+
+loop:
+	PREFETCHT1 (R9)
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX)(R8*4), Z1
+	STEP2((BX), Z8, Z16)
+	STEP2((BX)(R10*1), Z9, Z17)
+	STEP2((BX)(R10*2), Z10, Z18)
+	STEP2((BX)(R11*1), Z11, Z19)
+	STEP2((DX), Z12, Z20)
+	STEP2((DX)(R10*1), Z13, Z21)
+	STEP2((DX)(R10*2), Z14, Z22)
+	STEP2((DX)(R11*1), Z15, Z23)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $64, DX
+	ADDQ $64, R9
+	DECQ CX
+	JNZ  loop
+
+done:
+	TESTQ $2, R13
+	JNZ  fold
+	VMOVUPS Z8, 0(R12)
+	VMOVUPS Z9, 64(R12)
+	VMOVUPS Z10, 128(R12)
+	VMOVUPS Z11, 192(R12)
+	VMOVUPS Z12, 256(R12)
+	VMOVUPS Z13, 320(R12)
+	VMOVUPS Z14, 384(R12)
+	VMOVUPS Z15, 448(R12)
+	VMOVUPS Z16, 512(R12)
+	VMOVUPS Z17, 576(R12)
+	VMOVUPS Z18, 640(R12)
+	VMOVUPS Z19, 704(R12)
+	VMOVUPS Z20, 768(R12)
+	VMOVUPS Z21, 832(R12)
+	VMOVUPS Z22, 896(R12)
+	VMOVUPS Z23, 960(R12)
+	VZEROUPPER
+	RET
+
+fold:
+	MOVQ dst+0(FP), DI
+	MOVQ ldd+8(FP), SI
+	FOLD8(Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
+	TESTQ $4, R13
+	JNZ  add
+	ROWOUT
+	LEAQ (DI)(SI*4), DI
+	FOLD8(Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23)
+	ROWOUT
+	VZEROUPPER
+	RET
+
+add:
+	ROWSUM
+	LEAQ (DI)(SI*4), DI
+	FOLD8(Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23)
+	ROWSUM
+	VZEROUPPER
+	RET
