@@ -129,6 +129,10 @@ func (c *Checkpoint) GenerationConfig() (GenerationConfig, error) {
 
 // Tokenizer reads the model's tokenizer.json.
 func (c *Checkpoint) Tokenizer() (*tokenizer.Tokenizer, error) {
+	// Opening a pipe would wait for a writer.
+	if info, err := fs.Stat(c.files, "tokenizer.json"); err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("gptoss: tokenizer.json: not a regular file")
+	}
 	f, err := c.files.Open("tokenizer.json")
 	if err != nil {
 		return nil, fmt.Errorf("gptoss: %w", err)

@@ -62,7 +62,7 @@ type rope struct {
 // Shapes: x [T, heads·D] -> the same, D = 2·len(InvFreq).
 func Rope(b *graph.Builder, name string, r Rotary, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(name, &rope{
-		Base: graph.Base{Kind: "rope", Attributes: name,
+		Base: graph.Base{Kind: "rope", Attributes: fmt.Sprintf("%s %v x%g", name, r.InvFreq, r.Scale),
 			In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)},
 		Rotary: r,
 	}, x)

@@ -63,7 +63,7 @@ func BenchmarkFitInt4(b *testing.B) {
 	w := normals(randomSource(1), out*in)
 	b.SetBytes(4 * out * in)
 	for b.Loop() {
-		if _, _, err := FitInt4(w, out, in, Int4Group); err != nil {
+		if _, _, err := FitInt4(w, out, in, testInt4Group); err != nil {
 			b.Fatal(err)
 		}
 	}

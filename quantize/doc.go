@@ -1,7 +1,8 @@
 // Package quantize makes GPT-OSS ternary after training, without labels.
 //
-// A projection is fitted to the second moment of the inputs it will see
-// (Moment, gathered by probes on the declared graph) by one of several methods
+// A projection is fitted to the second moment of its inputs (Moment, gathered
+// by probes on the declared graph, behind the layers that are quantized
+// already) by one of several methods
 // (Fitter). Run takes a whole checkpoint through that, layer by layer on the
 // already quantized stream, and writes a directory that gptoss.Open opens.
 // What the result lost is measured by package quantize/evaluate.

@@ -21,7 +21,10 @@ func (r *run) fitLinears(m *Moment, ps ...gptoss.Projection) error {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		f := r.formats[p.Name]
+		f, ok := r.formats[p.Name]
+		if !ok {
+			continue // stays as the source has it
+		}
 		bias := r.source.Vector(p.Name + ".bias")
 		switch f.Kind {
 		case gptoss.FormatTernary:

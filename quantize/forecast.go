@@ -151,7 +151,7 @@ func fitWork(o Options, p gptoss.Projection) float64 {
 	}
 	const sorting = 60 // multiply-adds a weight
 	w := n * sorting
-	if !p.Quantizable {
+	if p.Experts == 0 && (!p.Quantizable || o.Attention != StoreTernary) {
 		return w
 	}
 	experts := float64(max(1, p.Experts))
@@ -172,6 +172,9 @@ type meter struct {
 	layer, layers int
 	report        func(Progress)
 }
+
+// note tells of a step whose work is not counted.
+func (m *meter) note(step string) { m.add(step, 0) }
 
 func (m *meter) add(step string, work float64) {
 	m.done += work

@@ -1,8 +1,5 @@
 package quantize
 
-// Int4Group is the number of inputs that share a scale at 4.25 bits a weight.
-const Int4Group = 32
-
 // int4Spans are the steps the search tries, as the integer span the largest
 // weight is laid on. Beyond -8 or 7 it is clipped, which pays when it stands
 // alone.

@@ -7,6 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
+const testInt4Group = 32
+
 func TestFitInt8(t *testing.T) {
 	const out, in = 5, 77
 	w := normals(randomSource(1), out*in)
@@ -73,16 +75,16 @@ func TestFitInt4(t *testing.T) {
 // come within 2 % of an exhaustive search.
 func TestFitInt4Search(t *testing.T) {
 	const groups = 300
-	w := normals(randomSource(9), groups*Int4Group)
-	codes, scales, err := FitInt4(w, groups, Int4Group, Int4Group)
+	w := normals(randomSource(9), groups*testInt4Group)
+	codes, scales, err := FitInt4(w, groups, testInt4Group, testInt4Group)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got, best, plain float64
-	trial := make([]int8, Int4Group)
+	trial := make([]int8, testInt4Group)
 	for g := range groups {
-		w := w[g*Int4Group:][:Int4Group]
-		got += plainError(w, codes[g*Int4Group:][:Int4Group], scales[g])
+		w := w[g*testInt4Group:][:testInt4Group]
+		got += plainError(w, codes[g*testInt4Group:][:testInt4Group], scales[g])
 		top := float64(extreme(w))
 		least := math.Inf(1)
 		for span := 4.0; span < 11; span += 0.02 {

@@ -28,14 +28,20 @@ type observer struct {
 	see  func(values []float32, rows int) error
 }
 
+// declare declares the layer on an input that the stream is copied to.
+func (l *layerRun) declare() (b *graph.Builder, in *gorgonia.Node) {
+	b = graph.NewBuilder()
+	in = b.Input("stream", tensor.Float32, l.rows, l.config.Hidden)
+	gptoss.DeclareLayer(b, l.config, l.weights, l.layer, in)
+	return b, in
+}
+
 // run sends the stream x [tokens, H] through the layer as windows that each
 // start a sequence. It computes only what the observed nodes need, and calls
 // each observer with its node's values, batch by batch in the stream's order.
 func (l *layerRun) run(ctx context.Context, x []float32, tick func(tokens int), observers ...observer) error {
-	b := graph.NewBuilder()
+	b, in := l.declare()
 	h := l.config.Hidden
-	in := b.Input("stream", tensor.Float32, l.rows, h)
-	gptoss.DeclareLayer(b, l.config, l.weights, l.layer, in)
 	var opts []graph.Option
 	for _, o := range observers {
 		node, ok := b.Lookup(o.node)
@@ -207,6 +213,14 @@ func newLayerMoments(cpu *graph.CPU, c gptoss.Config, ps map[string]gptoss.Proje
 		gateUp: newExpertMoments(cpu, ps[n.GateUp], c.ActiveExperts, maxRows, false),
 		down:   newExpertMoments(cpu, ps[n.Down], c.ActiveExperts, maxRows, true),
 	}
+}
+
+// flush frees what only gathering needs: as much again as a fit takes.
+func (m *layerMoments) flush() {
+	for _, x := range append(append([]*Moment{m.qkv.moment, m.o.moment}, m.gateUp.moments...), m.down.moments...) {
+		x.Flush(m.qkv.cpu)
+	}
+	m.qkv.rounded, m.o.rounded, m.gateUp.rounded, m.down.rounded = nil, nil, nil, nil
 }
 
 func (m *layerMoments) seeRouting(values []float32, rows int) error {

@@ -30,7 +30,7 @@ type Options struct {
 // Progress says how far a run is.
 type Progress struct {
 	Layer, Layers int     // 0-based
-	Step          string  // what is being done, "layer 3: fitting experts.gate_up_proj"
+	Step          string  // what is being done, "fitting gate_up_proj, expert 7"
 	Done, Total   float64 // work, in the units of Forecast.Work
 }
 

@@ -36,6 +36,9 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	if r.config.Quantization != nil {
 		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
 	}
+	if limit := r.config.MaxPositions; limit > 0 && o.Window > limit {
+		return nil, fmt.Errorf("quantize: windows of %d tokens exceed the model's context of %d", o.Window, limit)
+	}
 	if o.Method.calibrates() {
 		n := len(tokens) / o.Window * o.Window
 		if n == 0 {
@@ -52,6 +55,13 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	}
 	r.meter = meter{total: f.Work, layers: r.config.Layers, report: o.Progress}
 
+	// Most tensors are copied unread: what is broken in them would be found by
+	// whoever runs the result.
+	if err := source.CheckFinite(cpu, func(done, total int64) {
+		r.meter.note("checking the source's values")
+	}); err != nil {
+		return nil, err
+	}
 	out, err := atomicfile.CreateDir(dir)
 	if err != nil {
 		return nil, err
@@ -95,6 +105,10 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 	}()
 	r.report = newReport(r)
 	for _, t := range kept {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		r.meter.note("copying " + t.Name)
 		if err := r.writer.Write(t.Name, t.Data); err != nil {
 			return err
 		}
@@ -110,9 +124,6 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 		return err
 	}
 	if err := r.finish(out.Path()); err != nil {
-		return err
-	}
-	if err := r.ctx.Err(); err != nil {
 		return err
 	}
 	return out.Commit()
@@ -181,6 +192,7 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	if err := pass("statistics", c.statistics, observers...); err != nil {
 		return err
 	}
+	s.flush()
 	if err := r.fitLinears(s.qkv.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
 		return err
 	}

@@ -194,7 +194,8 @@ func (q quantizedBefore) ExpertLinear(name string) ops.ExpertLinear {
 // TestFittedToWhatItSees rebuilds, from a forward pass of the whole model whose
 // first layers are the finished ones, the statistics of some projections and
 // fits them again: the codes must be those in the file. So a layer was fitted
-// to exactly the stream that it sees when the model serves.
+// to exactly the stream that it sees when the model serves (inside the layer the
+// inputs are those of the original weights).
 func TestFittedToWhatItSees(t *testing.T) {
 	source, dir := openNano(t), quantizeNano(t, 2, Options{Method: PTBitNet, Group: 64})
 	c, err := gptoss.Open(dir)
@@ -242,10 +243,15 @@ func TestFittedToWhatItSees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		found := false
 		for _, x := range c.Tensors() {
+			found = found || x.Name == name+".codes"
 			if x.Name == name+".codes" && !bytes.Equal(x.Data[expert*len(packed.Codes):(expert+1)*len(packed.Codes)], packed.Codes) {
 				t.Errorf("%s, expert %d: the model's own inputs give other codes than the file has", name, expert)
 			}
+		}
+		if !found {
+			t.Errorf("the file has no %s.codes", name)
 		}
 	}
 	cfg := c.Config()
@@ -272,10 +278,10 @@ func TestFittedToWhatItSees(t *testing.T) {
 	}
 }
 
-// TestCalibratedGraphIsTheServingGraph compares the declaration that
-// calibration runs, layer by layer, with the declaration of the finished
-// model: the same nodes with the same inputs and shapes, and the same
-// operators but for the projections.
+// TestCalibratedGraphIsTheServingGraph compares what calibration declares and
+// runs, layer by layer, with the declaration of the finished model: the same
+// nodes with the same inputs and shapes, and the same operators but for the
+// projections.
 func TestCalibratedGraphIsTheServingGraph(t *testing.T) {
 	source, dir := openNano(t), quantizeNano(t, 2, Options{Method: Stage1, Group: 64})
 	c, err := gptoss.Open(dir)
@@ -283,26 +289,44 @@ func TestCalibratedGraphIsTheServingGraph(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	describe := func(w gptoss.Weights) map[string]string {
-		b := graph.NewBuilder()
-		gptoss.Declare(b, source.Config(), w, b.Input("tokens", gorgonia.Int32, 8))
+	const rows = 8
+	describe := func(b *graph.Builder) map[string]string {
 		if b.Err() != nil {
 			t.Fatal(b.Err())
 		}
 		nodes := map[string]string{}
 		for _, n := range b.Graph().AllNodes() {
+			if !strings.HasPrefix(b.Name(n), "model.layers.") {
+				continue
+			}
 			s := fmt.Sprint(n.Shape())
 			for it := b.Graph().From(n.ID()); it.Next(); {
-				s += " " + b.Name(it.Node().(*gorgonia.Node))
+				// A layer reads the stream: calibration's own, or what the
+				// layer before it gives.
+				input := b.Name(it.Node().(*gorgonia.Node))
+				if own, _, _ := strings.Cut(strings.TrimPrefix(b.Name(n), "model.layers."), "."); !strings.HasPrefix(input, "model.layers."+own+".") {
+					input = "stream"
+				}
+				s += " " + input
 			}
-			if _, projection := n.Op().(interface{ CanonicalName() string }); !projection && n.Op() != nil {
+			if _, projection := n.Op().(interface{ CanonicalName() string }); !projection {
 				s += fmt.Sprintf(" by %v#%x", n.Op(), n.Op().Hashcode())
 			}
 			nodes[b.Name(n)] = s
 		}
 		return nodes
 	}
-	calibrated, serving := describe(newOverlay(source)), describe(c)
+	b := graph.NewBuilder()
+	gptoss.Declare(b, c.Config(), c, b.Input("tokens", gorgonia.Int32, rows))
+	serving := describe(b)
+	calibrated := map[string]string{}
+	for layer := range c.Config().Layers {
+		l := &layerRun{config: source.Config(), weights: newOverlay(source), layer: layer, rows: rows}
+		b, _ := l.declare()
+		for name, s := range describe(b) {
+			calibrated[name] = s
+		}
+	}
 	if len(calibrated) != len(serving) || len(calibrated) < 6*15 {
 		t.Errorf("%d nodes are calibrated, %d serve", len(calibrated), len(serving))
 	}
@@ -371,6 +395,50 @@ func TestRunRefuses(t *testing.T) {
 	left, err := os.ReadDir(parent)
 	if err != nil || len(left) != 1 {
 		t.Errorf("%v is left behind (%v)", left, err)
+	}
+}
+
+// TestRefusesBrokenValues poisons tensors that no fit ever looks at.
+func TestRefusesBrokenValues(t *testing.T) {
+	model, err := os.ReadFile(filepath.Join(nano, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := openNano(t)
+	for _, name := range []string{"model.norm.weight", "lm_head.weight", "model.layers.5.mlp.experts.down_proj_bias", "model.layers.2.self_attn.sinks"} {
+		dir := t.TempDir()
+		for _, f := range []string{"config.json", "tokenizer.json"} {
+			data, err := os.ReadFile(filepath.Join(nano, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, f), data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		broken := bytes.Clone(model)
+		for _, x := range c.Tensors() {
+			if x.Name == name {
+				at := bytes.Index(broken, x.Data)
+				copy(broken[at:], []byte{0xc0, 0x7f}) // NaN
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), broken, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		source, err := gptoss.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(dir, "q")
+		_, err = Run(t.Context(), newCPU(t, 1), source, nil, out, Options{Method: Stage1})
+		source.Close()
+		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("NaN in %s: error %v", name, err)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Errorf("NaN in %s: a model is there", name)
+		}
 	}
 }
 

@@ -152,7 +152,9 @@ func packedSpecs(p gptoss.Projection, f gptoss.Format) []safetensors.Spec {
 var copied = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
 	"generation_config.json", "chat_template.jinja", "LICENSE", "USAGE_POLICY"}
 
-// finish writes everything but the tensors.
+// finish writes everything but the tensors. config.json comes last: a directory
+// without it opens nowhere, so that a run that is killed before has left no
+// model, not even under its temporary name.
 func (r *run) finish(dir string) error {
 	q := gptoss.Quantization{QuantMethod: gptoss.QuantMethod, Version: gptoss.LayoutVersion, Method: string(r.opt.Method),
 		GroupSize: r.opt.Group, ActivationBits: 8, Tensors: r.formats}
@@ -160,11 +162,9 @@ func (r *run) finish(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), append(config, '\n'), 0o666); err != nil {
-		return err
-	}
+	config = append(config, '\n')
 	for _, name := range copied {
-		data, err := fs.ReadFile(r.source.Files(), name)
+		data, err := readRegular(r.source.Files(), name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -176,19 +176,47 @@ func (r *run) finish(dir string) error {
 		}
 	}
 	rep := r.report
+	r.meter.note("hashing the source")
 	if rep.SourceSHA256, err = r.source.SHA256(r.ctx); err != nil {
 		return err
 	}
+	r.meter.note("hashing the result")
 	if err := rep.hashFiles(r.ctx, dir); err != nil {
 		return err
 	}
+	sum := sha256.Sum256(config)
+	rep.Files[configName] = hex.EncodeToString(sum[:])
 	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(rep.parameters)
 	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
 	data, err := json.MarshalIndent(rep, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666)
+	if err := os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666); err != nil {
+		return err
+	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, configName), config, 0o666)
+}
+
+const configName = "config.json"
+
+// maxCopied bounds the files that are copied whole; the published tokenizer has
+// 28 MB.
+const maxCopied = 256 << 20
+
+// readRegular reads a small file, and no pipe or device.
+func readRegular(files fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(files, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxCopied {
+		return nil, fmt.Errorf("quantize: %s of the source is no regular file of at most %d bytes", name, maxCopied)
+	}
+	return fs.ReadFile(files, name)
 }
 
 // hashFiles fills in Files, and Bytes with the size of the tensors' files.
@@ -235,6 +263,26 @@ func hashFile(ctx context.Context, path string) (sum string, n int64, err error)
 	}
 }
 
+// checkComplete refuses a report that says nothing of a file that decides what
+// the model computes.
+func (r *Report) checkComplete(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("quantize: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		decides := name == configName || strings.HasSuffix(name, ".safetensors") || strings.HasSuffix(name, ".index.json")
+		if _, ok := r.Files[name]; decides && !ok && name != goldenName {
+			return fmt.Errorf("quantize: %s has no hash of %s", filepath.Join(dir, ReportName), name)
+		}
+	}
+	return nil
+}
+
+// goldenName is a file of reference values that may lie beside a model.
+const goldenName = "golden.safetensors"
+
 // VerifyFiles compares the files of a ternary model's directory with the
 // hashes in its report.
 //
@@ -257,6 +305,9 @@ func VerifyFiles(ctx context.Context, dir string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	if err := r.checkComplete(dir); err != nil {
+		return err
+	}
 	for _, name := range names {
 		sum, _, err := hashFile(ctx, filepath.Join(dir, name))
 		if err != nil {

@@ -28,6 +28,9 @@ type quantizeFlags struct {
 	options          quantize.Options
 }
 
+// maxTokens bounds --tokens to what arithmetic on it survives.
+const maxTokens = 1 << 30
+
 func newQuantize(a *app) *cobra.Command {
 	var f quantizeFlags
 	cmd := &cobra.Command{
@@ -37,15 +40,19 @@ func newQuantize(a *app) *cobra.Command {
 and writes the result to a new directory, which appears only when it is
 complete. Inputs of these projections are rounded to int8 when the model runs.
 
-Every method but absmean and stage1 fits the weights to the inputs that they see
-on a calibration text. The text is tokenized whole, without special tokens, and
-its first --tokens tokens are used. For nano a text is built in.`,
+Every method but absmean and stage1 fits the weights to their inputs on a
+calibration text, behind the layers that are quantized already. The text is
+tokenized whole, without special tokens, and its first --tokens tokens are used.
+For nano a text is built in.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
 			"  tritium quantize ./gpt-oss-20b --calibration text.txt --out ./gpt-oss-20b-ternary --attention int8\n" +
 			"  tritium quantize ./gpt-oss-20b --dry-run --tokens 262144",
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
+			if err := f.check(); err != nil {
+				return err
+			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
 				return a.quantize(cmd.Context(), args[0], c, f)
 			})
@@ -81,6 +88,8 @@ func (f *quantizeFlags) check() error {
 	switch {
 	case o.Window < 2:
 		return usagef("--window is %d, want at least 2", o.Window)
+	case f.tokens > maxTokens:
+		return usagef("--tokens is %d, want at most %d", f.tokens, maxTokens)
 	case f.tokens < o.Window:
 		return usagef("--tokens is %d, less than one window of %d", f.tokens, o.Window)
 	case o.Group < 16:
@@ -111,9 +120,6 @@ func (f *quantizeFlags) calibrates() bool {
 }
 
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
-	if err := f.check(); err != nil {
-		return err
-	}
 	if q := c.Config().Quantization; q != nil {
 		return fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}

@@ -133,7 +133,7 @@ func (a *app) continueText(ctx context.Context, c *gptoss.Checkpoint, text strin
 		_, err := io.WriteString(stream, piece)
 		return err
 	})
-	if out != nil && !a.json { // also after an interrupt: the text so far ends its line
+	if out != nil && !a.json && (err == nil || len(out.Tokens) > 0) { // also after an interrupt: the text so far ends its line
 		_, e := fmt.Fprintln(stream, decoder.Flush())
 		err = errors.Join(err, e)
 	}
@@ -154,7 +154,7 @@ var endings = map[string]string{
 }
 
 // generate continues a prompt and calls emit with every token. On an error it
-// returns what there is so far, nil before the first token.
+// returns what there is so far.
 func generate(ctx context.Context, c *gptoss.Checkpoint, dev *graph.CPU, prompt []int32, s gptoss.Sampling, stop []int32, limit int, emit func(int32) error) (*continuation, error) {
 	m, err := c.Compile(dev, min(prefillRows, len(prompt)))
 	if err != nil {

@@ -46,7 +46,7 @@ func newVerify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify MODEL",
 		Short: "Check structure, hashes and values of a model, and its results",
-		Long: `Verify checks that a model has exactly the tensors its configuration asks for,
+		Long: `Verify checks that a model has the tensors its configuration asks for,
 that a ternary model's files are the ones that were written, and that every value
 is finite. With a golden file it compares logits and hidden states with those
 that another implementation computed, and names the first that differ. For nano
@@ -82,7 +82,7 @@ func (a *app) verify(ctx context.Context, v *verification, name, golden string) 
 	}
 	defer c.Close()
 	v.add("structure", nil, fmt.Sprintf("%d tensors, %s, as config.json asks for", len(c.Tensors()), bytesText(c.Bytes())))
-	if err := v.checkHashes(ctx, name); err != nil {
+	if err := v.checkHashes(ctx, name, c.Config().Quantization != nil); err != nil {
 		return err
 	}
 	cpu := a.cpu()
@@ -98,9 +98,12 @@ func (a *app) verify(ctx context.Context, v *verification, name, golden string) 
 }
 
 // checkHashes compares a ternary model's files with its report.
-func (v *verification) checkHashes(ctx context.Context, name string) error {
+func (v *verification) checkHashes(ctx context.Context, name string, ternary bool) error {
 	_, err := os.Stat(filepath.Join(name, quantize.ReportName))
-	if name == nano || errors.Is(err, fs.ErrNotExist) {
+	if missing := errors.Is(err, fs.ErrNotExist); missing && ternary {
+		v.add("hashes", fmt.Errorf("%s is missing, so nothing tells whether the files are as they were written", filepath.Join(name, quantize.ReportName)), "")
+		return nil
+	} else if name == nano || missing {
 		v.skip("hashes", "no "+quantize.ReportName+": not a model that tritium wrote")
 		return nil
 	}
