@@ -55,3 +55,40 @@ func TestStreams(t *testing.T) {
 		t.Errorf("quantizing took %d MB of memory", (peak-before)>>20)
 	}
 }
+
+// TestMemoryForecast calibrates, which takes the most memory - the moments of
+// every expert of a layer - and compares the peak with the forecast that
+// --memory relies on.
+func TestMemoryForecast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes several seconds")
+	}
+	dir := t.TempDir()
+	source := filepath.Join(dir, "source")
+	s := reference.Shape{Layers: 1, Hidden: 640, Intermediate: 640, Heads: 4, KVHeads: 2, HeadDim: 64, Experts: 32, TopK: 4, Vocab: 1024}
+	if err := reference.Write(source, s, 1); err != nil {
+		t.Fatal(err)
+	}
+	c, err := gptoss.Open(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tokens := make([]int32, 16*128)
+	for i := range tokens {
+		tokens[i] = int32(i * 7 % 1000)
+	}
+	before, peak := anonymousBytes(t), int64(0)
+	o := Options{Method: PTBitNet, Window: 128, Rows: 512, Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
+	f, err := NewForecast(c.Config(), o, len(tokens))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, "q"), o); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d MB at the peak, %d MB forecast", (peak-before)>>20, f.Memory>>20)
+	if peak-before > f.Memory {
+		t.Errorf("quantizing took %d MB of memory, %d MB were forecast", (peak-before)>>20, f.Memory>>20)
+	}
+}
