@@ -45,3 +45,24 @@ func (c *Config) LayerProjections(layer int) []Projection {
 		{Name: n.Down, Out: h, In: c.Intermediate, Experts: c.Experts, Quantizable: true},
 	}
 }
+
+// Parameters returns the number of parameters of the whole model: projections,
+// their biases (embedding and head have none), norms and sinks.
+func (c *Config) Parameters() int64 {
+	n := c.VectorParameters()
+	for _, p := range c.ProjectionList() {
+		n += p.Parameters()
+	}
+	return n
+}
+
+// VectorParameters returns how many parameters are biases, norms and sinks,
+// which no quantization changes.
+func (c *Config) VectorParameters() (n int64) {
+	for _, p := range c.ProjectionList() {
+		if p.Name != EmbeddingName && p.Name != HeadName {
+			n += int64(max(1, p.Experts)) * int64(p.Out)
+		}
+	}
+	return n + int64((2*c.Layers+1)*c.Hidden) + int64(c.Layers*c.Heads)
+}

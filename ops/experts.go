@@ -53,11 +53,11 @@ func (d DenseExperts) Apply(b *graph.Builder, x, routing *gorgonia.Node) *gorgon
 func (o *denseExperts) CanonicalName() string { return o.Name }
 
 func (o *denseExperts) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
-	return InferExpertShape(len(o.Weights), o.Active, o.out, o.in, in...)
+	return inferExpertShape(len(o.Weights), o.Active, o.out, o.in, in...)
 }
 
-// InferExpertShape is the shape rule of every ExpertLinear.
-func InferExpertShape(experts, active, out, in int, inputs ...gorgonia.DimSizer) (tensor.Shape, error) {
+// inferExpertShape is the shape rule of an expert projection.
+func inferExpertShape(experts, active, out, in int, inputs ...gorgonia.DimSizer) (tensor.Shape, error) {
 	shapes, err := gorgonia.DimSizersToShapes(inputs)
 	if err != nil {
 		return nil, err

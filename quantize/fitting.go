@@ -59,7 +59,7 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 	for e, m := range in.moments {
 		tokens[e] = m.Tokens()
 	}
-	calibrated := r.opt.Method.calibrates()
+	calibrated := r.opt.Method.Calibrates()
 	if calibrated {
 		if err := in.shrink(); err != nil {
 			return err

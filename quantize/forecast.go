@@ -25,22 +25,16 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	if err != nil {
 		return Forecast{}, err
 	}
-	if !o.Method.calibrates() {
+	if !o.Method.Calibrates() {
 		tokens = 0
 	}
 	tokens = tokens / o.Window * o.Window
 	f := Forecast{}
-	var parameters int64
 	for _, p := range c.ProjectionList() {
-		n := p.Parameters()
-		parameters += n
 		f.Bytes += projectionBytes(p, fs[p.Name])
 	}
-	for _, v := range vectorSizes(c) {
-		parameters += int64(v)
-		f.Bytes += 2 * int64(v)
-	}
-	f.BitsPerWeight = 8 * float64(f.Bytes) / float64(parameters)
+	f.Bytes += 2 * c.VectorParameters()
+	f.BitsPerWeight = 8 * float64(f.Bytes) / float64(c.Parameters())
 	f.Memory = forecastMemory(c, o, tokens)
 	costs := newCosts(c, o, tokens)
 	f.Work = float64(c.Layers) * (costs.statistics + costs.output)
@@ -78,18 +72,6 @@ func projectionBytes(p gptoss.Projection, f gptoss.Format) int64 {
 		return int64(n * 4.25 / 8) // MXFP4
 	}
 	return int64(n) * 2
-}
-
-// vectorSizes lists the lengths of norms, sinks and biases.
-func vectorSizes(c gptoss.Config) []int {
-	sizes := []int{c.Hidden}
-	for layer := range c.Layers {
-		sizes = append(sizes, 2*c.Hidden, c.Heads)
-		for _, p := range c.LayerProjections(layer) {
-			sizes = append(sizes, max(1, p.Experts)*p.Out)
-		}
-	}
-	return sizes
 }
 
 // forecastMemory adds up what lives at the same time in the costliest step:

@@ -39,7 +39,7 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	if limit := r.config.MaxPositions; limit > 0 && o.Window > limit {
 		return nil, fmt.Errorf("quantize: windows of %d tokens exceed the model's context of %d", o.Window, limit)
 	}
-	if o.Method.calibrates() {
+	if o.Method.Calibrates() {
 		n := len(tokens) / o.Window * o.Window
 		if n == 0 {
 			return nil, fmt.Errorf("quantize: the calibration text has %d tokens, less than one window of %d; give a longer text or a smaller window", len(tokens), o.Window)
@@ -72,8 +72,8 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	return r.report, nil
 }
 
-// calibrates says whether the method uses the inputs' statistics.
-func (m Method) calibrates() bool { return m != AbsMean && m != Stage1 }
+// Calibrates says whether the method uses the inputs' statistics.
+func (m Method) Calibrates() bool { return m != AbsMean && m != Stage1 }
 
 // run is one call of Run.
 type run struct {

@@ -36,8 +36,6 @@ type Report struct {
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
-
-	parameters int64
 }
 
 // ReportOptions are the options that decide the result.
@@ -76,12 +74,6 @@ func newReport(r *run) *Report {
 		Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
 	}, Files: map[string]string{}}
-	for _, p := range r.config.ProjectionList() {
-		rep.parameters += p.Parameters()
-	}
-	for _, n := range vectorSizes(r.config) {
-		rep.parameters += int64(n)
-	}
 	return rep
 }
 
@@ -186,7 +178,7 @@ func (r *run) finish(dir string) error {
 	}
 	sum := sha256.Sum256(config)
 	rep.Files[configName] = hex.EncodeToString(sum[:])
-	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(rep.parameters)
+	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(r.config.Parameters())
 	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
 	data, err := json.MarshalIndent(rep, "", "  ")
 	if err != nil {

@@ -114,17 +114,12 @@ func (f *quantizeFlags) check() error {
 	return nil
 }
 
-// calibrates says whether the method reads the calibration text.
-func (f *quantizeFlags) calibrates() bool {
-	return f.options.Method != quantize.AbsMean && f.options.Method != quantize.Stage1
-}
-
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
 	if q := c.Config().Quantization; q != nil {
 		return fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}
 	var tokens []int32
-	if f.calibrates() && !(f.dryRun && f.calibration == "") {
+	if f.options.Method.Calibrates() && !(f.dryRun && f.calibration == "") {
 		text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
 		if err != nil {
 			return err
@@ -190,7 +185,7 @@ func (a *app) printForecast(c *gptoss.Checkpoint, f quantizeFlags, forecast quan
 	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes())))
 	t.row("memory", fmt.Sprintf("%s at the peak, beside the mapped files", bytesText(forecast.Memory)))
 	text := ""
-	if f.calibrates() {
+	if f.options.Method.Calibrates() {
 		text = fmt.Sprintf(", %s calibration tokens", count(f.tokens))
 	}
 	t.row("time", fmt.Sprintf("about %v on %d threads that now do %.0f GMAC/s (%s%s)",

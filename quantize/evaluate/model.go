@@ -15,20 +15,6 @@ type Model struct {
 // stay open while the model is in use.
 func FromCheckpoint(name string, c *gptoss.Checkpoint) Model {
 	m := Model{Name: name, Config: c.Config(), Weights: c, Bytes: c.Bytes()}
-	m.BitsPerWeight = 8 * float64(m.Bytes) / float64(parameters(m.Config))
+	m.BitsPerWeight = 8 * float64(m.Bytes) / float64(m.Config.Parameters())
 	return m
-}
-
-// parameters counts the weights, biases, norms and sinks.
-func parameters(c gptoss.Config) int64 {
-	var n int64
-	for _, p := range c.ProjectionList() {
-		n += p.Parameters()
-		if p.Name != gptoss.EmbeddingName && p.Name != gptoss.HeadName {
-			n += int64(max(1, p.Experts)) * int64(p.Out) // bias
-		}
-	}
-	norms := (2*c.Layers + 1) * c.Hidden
-	sinks := c.Layers * c.Heads
-	return n + int64(norms+sinks)
 }
