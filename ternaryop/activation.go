@@ -1,6 +1,6 @@
 package ternaryop
 
-import "github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
+import "github.com/seed-796a8800/tritium/internal/t16"
 
 // QuantizeRow rounds a token's activations to int8 as the ternary projections
 // do, and returns their scale: x ≈ scale · dst.
@@ -11,4 +11,4 @@ import "github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
 // scale NaN.
 //
 // Shapes: dst and x [In]. Source: BitNet b1.58, arXiv 2402.17764.
-func QuantizeRow(dst []int8, x []float32) (scale float32) { return kernel.QuantizeRow(dst, x) }
+func QuantizeRow(dst []int8, x []float32) (scale float32) { return t16.QuantizeRow(dst, x) }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/routing"
-	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
+	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
 // Experts is one projection of a mixture of experts by ternary matrices, as
@@ -81,8 +81,8 @@ type expertsRun struct {
 	as      *routing.Assignment
 	x, out  []float32
 	perSlot bool // x is [T, A, In], not [T, In]
-	weights []kernel.Weights
-	panels  []kernel.Panel
+	weights []t16.Weights
+	panels  []t16.Panel
 	tiles   int
 	chunk   int
 	chunks  int
@@ -99,7 +99,7 @@ func (o *experts) Prepare(a *graph.Args) (graph.Step, error) {
 	r := &expertsRun{
 		experts: o, as: routing.New(a.MaxRows, o.Weight.E, o.Active),
 		x: a.In[0].Float32s(), out: a.Out.Float32s(), perSlot: len(a.In[0].Shape()) == 3,
-		weights: make([]kernel.Weights, o.Weight.E), panels: make([]kernel.Panel, o.Active),
+		weights: make([]t16.Weights, o.Weight.E), panels: make([]t16.Panel, o.Active),
 	}
 	for e := range r.weights {
 		m := o.Weight.At(e)
@@ -111,7 +111,7 @@ func (o *experts) Prepare(a *graph.Args) (graph.Step, error) {
 	}
 	w := &r.weights[0]
 	for i := range r.panels {
-		r.panels[i].Reset(w.K, w.Group, 1) // so that decoding never grows it
+		r.panels[i].Reset(w.Format, w.K, w.Group, 1) // so that decoding never grows it
 	}
 	r.tiles = w.Tiles()
 	r.chunk = chunkTiles(r.tiles, cpu.Threads())
@@ -131,7 +131,7 @@ func (o *experts) Prepare(a *graph.Args) (graph.Step, error) {
 			n := 0
 			for i, e := range r.wave {
 				tokens, _ := r.as.Of(int(e))
-				r.panels[i].Reset(w.K, w.Group, len(tokens))
+				r.panels[i].Reset(w.Format, w.K, w.Group, len(tokens))
 				n += len(tokens)
 			}
 			r.base = int(r.as.Start[r.wave[0]])
@@ -161,5 +161,5 @@ func (r *expertsRun) quantize(_, i int) {
 // multiply computes some tiles of one of the wave's experts for all its tokens.
 func (r *expertsRun) multiply(_, i int) {
 	p, c := i/r.chunks, i%r.chunks*r.chunk
-	kernel.MatMul(r.out, r.Weight.Out, &r.weights[r.wave[p]], c, min(r.tiles, c+r.chunk), &r.panels[p])
+	t16.MatMul(r.out, r.Weight.Out, &r.weights[r.wave[p]], c, min(r.tiles, c+r.chunk), &r.panels[p])
 }

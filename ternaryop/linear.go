@@ -8,7 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/seed-796a8800/tritium/graph"
-	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
+	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
 // Linear is BitLinear (BitNet b1.58, arXiv 2402.17764): a projection by a
@@ -80,18 +80,18 @@ func (o *linear) Prepare(a *graph.Args) (graph.Step, error) {
 	w := o.Weight.weights(o.Bias)
 	in, ldd, tiles := o.Weight.In, o.Weight.Out, w.Tiles()
 	chunk := chunkTiles(tiles, cpu.Threads())
-	var panel kernel.Panel
-	panel.Reset(w.K, w.Group, a.MaxRows) // so that no run has to grow it
+	var panel t16.Panel
+	panel.Reset(w.Format, w.K, w.Group, a.MaxRows) // so that no run has to grow it
 	quantize := func(_, t int) { panel.Set(t, x[t*in:(t+1)*in], t) }
 	multiply := func(_, i int) {
-		kernel.MatMul(out, ldd, &w, i*chunk, min(tiles, (i+1)*chunk), &panel)
+		t16.MatMul(out, ldd, &w, i*chunk, min(tiles, (i+1)*chunk), &panel)
 	}
 	return func(b *graph.Batch) error {
 		rows := b.Active(a.Rows)
 		if rows == 0 {
 			return nil
 		}
-		panel.Reset(w.K, w.Group, rows)
+		panel.Reset(w.Format, w.K, w.Group, rows)
 		cpu.Parallel(rows, quantize)
 		cpu.Parallel((tiles+chunk-1)/chunk, multiply)
 		return nil

@@ -10,7 +10,7 @@ import (
 
 	"github.com/x448/float16"
 
-	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
+	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
 // Matrix is a ternary matrix W[r, k] = scale[r, k/Group] · code[r, k] in the kernels' layout, T16.
@@ -46,8 +46,8 @@ func Layout(out, in, group int) (codeBytes, scaleBytes int, err error) {
 	switch {
 	case out < 1 || in < 1:
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is empty", out, in)
-	case in > kernel.MaxK:
-		return 0, 0, fmt.Errorf("ternaryop: %d columns, the kernels' sums hold at most %d", in, kernel.MaxK)
+	case in > t16.Ternary2.MaxK():
+		return 0, 0, fmt.Errorf("ternaryop: %d columns, the kernels' sums hold at most %d", in, t16.Ternary2.MaxK())
 	case group < align || group%align != 0 || roundUp(in)%group != 0:
 		return 0, 0, fmt.Errorf("ternaryop: groups of %d do not fit %d columns: take a multiple of 16 that divides %d", group, in, roundUp(in))
 	case out > math.MaxInt/roundUp(in)-align: // codes take Rows*Cols/4 bytes, scales at most half of that
@@ -93,8 +93,8 @@ func (m *Matrix) Validate() error {
 }
 
 // weights is m as the kernels take it, with a bias [Out] or nil.
-func (m *Matrix) weights(bias []float32) kernel.Weights {
-	return kernel.Weights{Codes: m.Codes, Scales: m.Scales, Bias: bias, Out: m.Out, K: m.Cols(), Group: m.Group}
+func (m *Matrix) weights(bias []float32) t16.Weights {
+	return t16.Weights{Codes: m.Codes, Scales: m.Scales, Bias: bias, Out: m.Out, K: m.Cols(), Group: m.Group}
 }
 
 // Groups returns the group size for in columns that comes closest to want from below: the largest multiple of 32, or

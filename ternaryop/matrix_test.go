@@ -11,7 +11,7 @@ import (
 	"github.com/x448/float16"
 	"pgregory.net/rapid"
 
-	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel"
+	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
 // shapes draws [out, in] and a group that fits.
@@ -295,8 +295,8 @@ func TestProductOfPackedMatrix(t *testing.T) {
 		for r := range bias {
 			bias[r] = rng.Float32()
 		}
-		var p kernel.Panel
-		p.Reset(m.Cols(), m.Group, c.tokens)
+		var p t16.Panel
+		p.Reset(t16.Ternary2, m.Cols(), m.Group, c.tokens)
 		q, scale := make([][]int8, c.tokens), make([]float32, c.tokens)
 		for i := range c.tokens {
 			x := make([]float32, c.in)
@@ -304,11 +304,11 @@ func TestProductOfPackedMatrix(t *testing.T) {
 				x[k] = float32(rng.NormFloat64())
 			}
 			q[i] = make([]int8, c.in)
-			scale[i] = kernel.QuantizeRow(q[i], x)
+			scale[i] = t16.QuantizeRow(q[i], x)
 			p.Set(i, x, i)
 		}
 		w, dst := m.weights(bias), make([]float32, c.tokens*c.out)
-		kernel.MatMul(dst, c.out, &w, 0, w.Tiles(), &p)
+		t16.MatMul(dst, c.out, &w, 0, w.Tiles(), &p)
 		for i, got := range dst {
 			tok, r := i/c.out, i%c.out
 			want, size := float64(bias[r]), math.Abs(float64(bias[r]))

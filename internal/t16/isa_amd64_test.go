@@ -1,6 +1,6 @@
 //go:build !purego
 
-package kernel
+package t16
 
 import "golang.org/x/sys/cpu"
 

@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"math"
@@ -80,7 +80,7 @@ func TestPanelHoldsQuantizedRows(t *testing.T) {
 		rng := rand.New(rand.NewPCG(13, 14))
 		var p Panel
 		for _, s := range []shape{{0, 96, 16, 27}, {0, 528, 528, 9}, {0, 2880, 480, 3}, {0, 64, 32, 1}, {0, 768, 256, 50}} {
-			p.Reset(s.k, s.group, s.tokens)
+			p.Reset(Ternary2, s.k, s.group, s.tokens)
 			xs := make([][]float32, s.tokens)
 			for i := range xs {
 				xs[i] = randomRow(rng, s.k-i)

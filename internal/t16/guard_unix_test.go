@@ -1,6 +1,6 @@
 //go:build unix
 
-package kernel
+package t16
 
 import (
 	"math/rand/v2"
@@ -49,7 +49,7 @@ func TestProtectedPages(t *testing.T) {
 				g := *w
 				g.Codes, g.Scales, g.Bias = guarded(t, w.Codes, before), guarded(t, w.Scales, before), guarded(t, w.Bias, before)
 				var p Panel
-				p.Reset(s.k, s.group, s.tokens)
+				p.Reset(Ternary2, s.k, s.group, s.tokens)
 				p.acts, p.nsums = guarded(t, p.acts, before), guarded(t, p.nsums, before)
 				p.scales, p.rows = guarded(t, p.scales, before), guarded(t, p.rows, before)
 				for i, x := range xs {

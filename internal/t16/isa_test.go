@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"flag"

@@ -1,16 +1,16 @@
-// Package kernel multiplies packed ternary matrices by rows of int8 activations.
+// Package t16 multiplies matrices of a few bits a weight by rows of int8 activations.
 //
 // # Weights
 //
-// Layout T16, 2 bits a weight. A tile is 16 rows with all their K columns; a block is 16 rows x 16 columns in 64 bytes.
-// Column k of row r of a tile is bits 2c..2c+1, c = k%16/4, of byte k/16*64 + r*4 + k%4 of the tile, holding w+1.
-// So one 64-byte load, masked four times, gives four operands whose 16 dwords are the 16 rows: rows are SIMD lanes and
-// no sum over lanes is ever needed. Scales are IEEE half floats [tile][group][16], little-endian.
+// Layout T16. A tile is 16 rows with all their K columns, cut into blocks of 64 bytes that hold 16 rows and as many
+// columns as the [Format] fits; byte row*4 + k%4 of a block has that row's weights of every fourth column. So one
+// 64-byte load, unpacked once for each weight of a byte, gives operands whose 16 dwords are the 16 rows: rows are SIMD
+// lanes and no sum over lanes is ever needed. Scales are IEEE half floats [tile][group][16], little-endian.
 //
 // # Activations
 //
 // A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast, and
-// the negated sum of every group, from which the accumulators start because the weights are stored as w+1.
+// the negated sum of every group, a multiple of which the accumulators start from because the weights are stored without a sign.
 //
 // # The result, to the bit
 //
@@ -24,17 +24,12 @@
 // every SIMD set has; at one pair per group it costs nothing against the integer work. Because s is exact, y depends
 // neither on the instruction set nor on how rows and tokens are split. tileGeneric is the definition; assembly equals
 // it by ==.
-package kernel
+package t16
 
 import "fmt"
 
 const (
-	TileRows  = 16 // rows of a tile: the dword lanes of a 512-bit register
-	BlockCols = 16 // columns of a block: 64 bytes hold 16 rows x 16 columns
-
-	// MaxK bounds the columns so that no int32 accumulator overflows, the worst being the GEMV kernels', which leave
-	// the weight in bits 6..7 of its byte: K/4 · 128 · 127 < 2^31.
-	MaxK = 1 << 18
+	TileRows = 16 // rows of a tile: the dword lanes of a 512-bit register
 
 	blockBytes = 64
 	scaleBytes = 2
@@ -45,14 +40,15 @@ const (
 // stay in the second-level cache together, so each comes from farther away once.
 const tilesPerPass = 8
 
-// Weights is a packed ternary matrix [Out, K] as the kernels read it; the slices are never written.
+// Weights is a packed matrix [Out, K] as the kernels read it; the slices are never written.
 type Weights struct {
-	Codes  []byte    // [Tiles][K/16][64]
+	Format Format
+	Codes  []byte    // [Tiles][K/BlockCols][64]
 	Scales []byte    // [Tiles][K/Group][16] half floats
 	Bias   []float32 // [Out], or nil
 	Out    int
-	K      int // a multiple of 16
-	Group  int // a multiple of 16 that divides K
+	K      int // a multiple of Group
+	Group  int // a multiple of Format.BlockCols()
 }
 
 // Tiles is the number of 16-row tiles, the unit by which callers split a product over threads.
@@ -63,12 +59,13 @@ var zeroBias [TileRows]float32
 
 // tile is one call of a kernel: 16 rows times the tokens of one strip. The assembly reads its fields.
 type tile struct {
+	format  Format
 	dst     []float32 // token t, row r is dst[rows[t]*ldd + r], r in 0..15
 	rows    []int     // [tokens to store]; at least 1, at most width
 	ldd     int
 	codes   []byte    // [groups*blocks][64]
 	scales  []byte    // [groups][16] half floats
-	acts    []uint32  // [groups*blocks*4][width]
+	acts    []uint32  // [K/4][width]
 	nsums   []int32   // [groups][width], -Σa
 	ascales []float32 // [tokens to store]
 	bias    []float32 // [16]
@@ -88,19 +85,20 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 	if p.n == 0 {
 		return
 	}
-	groups, blocks := w.K/w.Group, w.Group/BlockCols
+	groups, blocks := w.K/w.Group, w.Group/w.Format.BlockCols()
+	codes := w.Format.tileBytes(w.K)
 	for ; tile0 < tile1; tile0 += tilesPerPass {
 		last := min(tile1, tile0+tilesPerPass)
 		for _, s := range p.strips {
 			end := min(s.first+s.width, p.n)
 			c := tile{
-				rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
+				format: w.Format, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
 				groups: groups, blocks: blocks, width: s.width,
 			}
 			for i := tile0; i < last; i++ {
-				c.codes = w.Codes[i*4*w.K:][:4*w.K]
+				c.codes = w.Codes[i*codes:][:codes]
 				c.scales = w.Scales[i*groups*TileRows*scaleBytes:][:groups*TileRows*scaleBytes]
 				row := i * TileRows
 				if row+TileRows > w.Out {
@@ -141,36 +139,31 @@ func matMulTail(dst []float32, w *Weights, c tile, row int) {
 
 // check panics unless every slice that the assembly reads or writes without bounds is as long as it must be.
 func check(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
-	if w.Out < 0 || !validShape(w.K, w.Group) {
-		panic(fmt.Sprintf("kernel: MatMul: bad weights [%d, %d] in groups of %d", w.Out, w.K, w.Group))
+	if w.Out < 0 || !w.Format.valid(w.K, w.Group) {
+		panic(fmt.Sprintf("t16: MatMul: bad weights [%d, %d] in groups of %d", w.Out, w.K, w.Group))
 	}
 	tiles := w.Tiles()
-	if len(w.Codes) != tiles*4*w.K || len(w.Scales) != tiles*(w.K/w.Group)*TileRows*scaleBytes {
-		panic(fmt.Sprintf("kernel: MatMul: %d bytes of codes and %d of scales do not hold [%d, %d] in groups of %d",
+	if len(w.Codes) != tiles*w.Format.tileBytes(w.K) || len(w.Scales) != tiles*(w.K/w.Group)*TileRows*scaleBytes {
+		panic(fmt.Sprintf("t16: MatMul: %d bytes of codes and %d of scales do not hold [%d, %d] in groups of %d",
 			len(w.Codes), len(w.Scales), w.Out, w.K, w.Group))
 	}
 	if w.Bias != nil && len(w.Bias) != w.Out {
-		panic(fmt.Sprintf("kernel: MatMul: bias of %d for %d rows", len(w.Bias), w.Out))
+		panic(fmt.Sprintf("t16: MatMul: bias of %d for %d rows", len(w.Bias), w.Out))
 	}
 	if tile0 < 0 || tile1 > tiles || tile0 > tile1 {
-		panic(fmt.Sprintf("kernel: MatMul: tiles [%d, %d) of %d", tile0, tile1, tiles))
+		panic(fmt.Sprintf("t16: MatMul: tiles [%d, %d) of %d", tile0, tile1, tiles))
 	}
-	if p.k != w.K || p.group != w.Group {
-		panic(fmt.Sprintf("kernel: MatMul: panel of %d in groups of %d, weights of %d in groups of %d", p.k, p.group, w.K, w.Group))
+	if p.format != w.Format || p.k != w.K || p.group != w.Group {
+		panic(fmt.Sprintf("t16: MatMul: panel of %d in groups of %d, weights of %d in groups of %d", p.k, p.group, w.K, w.Group))
 	}
 	top := 0
 	for _, row := range p.rows {
 		if row < 0 {
-			panic(fmt.Sprintf("kernel: MatMul: token goes to row %d", row))
+			panic(fmt.Sprintf("t16: MatMul: token goes to row %d", row))
 		}
 		top = max(top, row)
 	}
 	if ldd < 0 || (p.n > 0 && (len(dst) < w.Out || (top > 0 && ldd > (len(dst)-w.Out)/top))) {
-		panic(fmt.Sprintf("kernel: MatMul: %d floats do not hold row %d of %d floats, %d apart", len(dst), top, w.Out, ldd))
+		panic(fmt.Sprintf("t16: MatMul: %d floats do not hold row %d of %d floats, %d apart", len(dst), top, w.Out, ldd))
 	}
-}
-
-// validShape says whether the kernels can run k columns in groups of group.
-func validShape(k, group int) bool {
-	return k > 0 && k <= MaxK && group > 0 && group%BlockCols == 0 && k%group == 0
 }

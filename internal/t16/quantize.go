@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ const minAbsMax = 0x1p-120
 // Shapes: dst and x [K]. Panics unless they are equally long. The same bits on every instruction set.
 func QuantizeRow(dst []int8, x []float32) (scale float32) {
 	if len(dst) != len(x) {
-		panic(fmt.Sprintf("kernel: QuantizeRow: %d codes for %d values", len(dst), len(x)))
+		panic(fmt.Sprintf("t16: QuantizeRow: %d codes for %d values", len(dst), len(x)))
 	}
 	scale, inv := rowScale(x)
 	quantize(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)), x, inv)

@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"encoding/binary"
@@ -16,6 +16,7 @@ type Panel struct {
 	scales []float32 // [n]
 	rows   []int     // [n], dst row
 	strips []strip
+	format Format
 	k      int
 	group  int
 	n      int
@@ -27,21 +28,22 @@ type strip struct {
 	acts, sums   int // where its part of Panel.acts and Panel.nsums starts
 }
 
-// quantChunk is the columns quantized at a time, on the stack: a multiple of 16 that keeps 16-bit sums below 2^16.
+// quantChunk is the columns quantized at a time, on the stack: a multiple of 4 that keeps 16-bit sums below 2^16.
 const quantChunk = 256
 
-// Reset makes p a panel of n tokens of k columns in groups of group; [Panel.Set] must then fill each of them.
+// Reset makes p a panel of n tokens of k columns in groups of group, for weights in format f; [Panel.Set] must then
+// fill each of them.
 //
-// It allocates only when p has never been as large. Panics unless 16 divides group and group divides k.
-func (p *Panel) Reset(k, group, n int) {
-	if n < 0 || !validShape(k, group) {
-		panic(fmt.Sprintf("kernel: Panel.Reset: %d tokens of %d in groups of %d", n, k, group))
+// It allocates only when p has never been as large. Panics where f cannot have k columns in groups of group.
+func (p *Panel) Reset(f Format, k, group, n int) {
+	if n < 0 || !f.valid(k, group) {
+		panic(fmt.Sprintf("t16: Panel.Reset: %d tokens of %d in groups of %d for format %d", n, k, group, f))
 	}
-	p.k, p.group, p.n = k, group, n
+	p.format, p.k, p.group, p.n = f, k, group, n
 	p.strips = p.strips[:0]
 	lanes := 0
 	for first := 0; first < n; {
-		w := stripWidth(n - first)
+		w := stripWidth(f, n-first)
 		p.strips = append(p.strips, strip{first: first, width: w, acts: lanes * (k / 4), sums: lanes * (k / group)})
 		first += w
 		lanes += w
@@ -61,7 +63,7 @@ func resize[E any](s []E, n int) []E { return slices.Grow(s[:0], n)[:n] }
 // may be set at once. Panics when i is no token, row is negative or x is longer than the panel.
 func (p *Panel) Set(i int, x []float32, row int) {
 	if i < 0 || i >= p.n || row < 0 || len(x) > p.k {
-		panic(fmt.Sprintf("kernel: Panel.Set: token %d of %d, row %d, %d values of %d", i, p.n, row, len(x), p.k))
+		panic(fmt.Sprintf("t16: Panel.Set: token %d of %d, row %d, %d values of %d", i, p.n, row, len(x), p.k))
 	}
 	scale, inv := rowScale(x)
 	p.scales[i], p.rows[i] = scale, row

@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ func BenchmarkMatMul(b *testing.B) {
 				b.Run(fmt.Sprintf("rows=%d/cols=%d/group=%d/tokens=%d", s.out, s.k, s.group, tokens), func(b *testing.B) {
 					rng := rand.New(rand.NewPCG(2, 2))
 					var p Panel
-					p.Reset(w.K, w.Group, tokens)
+					p.Reset(w.Format, w.K, w.Group, tokens)
 					for i := range tokens {
 						p.Set(i, randomRow(rng, w.K), i)
 					}
@@ -38,7 +38,7 @@ func BenchmarkPanelSet(b *testing.B) {
 			b.Run(fmt.Sprintf("cols=2880/tokens=%d", tokens), func(b *testing.B) {
 				x := randomRow(rand.New(rand.NewPCG(3, 3)), 2880)
 				var p Panel
-				p.Reset(2880, 192, tokens)
+				p.Reset(Ternary2, 2880, 192, tokens)
 				b.SetBytes(4 * 2880)
 				for b.Loop() {
 					p.Set(0, x, 0)

@@ -1,11 +1,11 @@
 //go:build !purego
 
-package kernel
+package t16
 
 import (
 	"testing"
 
-	"github.com/seed-796a8800/tritium/ternaryop/internal/kernel/peak"
+	"github.com/seed-796a8800/tritium/internal/t16/peak"
 )
 
 // BenchmarkPeak is the ceiling of MatMul's GMAC/s with isa=avx512vnni.

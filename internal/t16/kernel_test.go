@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"encoding/binary"
@@ -78,7 +78,7 @@ func run(w *Weights, xs [][]float32, rows []int, ldd, size int) []float32 {
 }
 
 func fill(p *Panel, w *Weights, xs [][]float32, rows []int) {
-	p.Reset(w.K, w.Group, len(xs))
+	p.Reset(w.Format, w.K, w.Group, len(xs))
 	for i, x := range xs {
 		p.Set(i, x, rows[i])
 	}
@@ -167,10 +167,11 @@ func TestGenericAgainstFloat64(t *testing.T) {
 
 // Extreme sums: constant codes and activations at full scale, where 16-bit and 32-bit sums would overflow first.
 func TestExtremes(t *testing.T) {
+	maxK := Ternary2.MaxK()
 	eachISA(t, func(t *testing.T) {
 		for _, s := range []shape{{16, 4096, 4096, 1}, {17, 4096, 256, 30}, {16, 8192, 8192, 9}, {16, 2880, 2880, 24},
-			{16, 1040, 1040, 6}, {16, MaxK, MaxK, 1}, {16, MaxK, MaxK, 4}} {
-			if testing.Short() && s.k == MaxK {
+			{16, 1040, 1040, 6}, {16, maxK, maxK, 1}, {16, maxK, maxK, 4}} {
+			if testing.Short() && s.k == maxK {
 				continue
 			}
 			for _, crumb := range []byte{0, 1, 2} {
@@ -239,7 +240,7 @@ func TestSplitTiles(t *testing.T) {
 		}
 		want := run(w, xs, rows, w.Out, 27*w.Out)
 		var p Panel
-		p.Reset(w.K, w.Group, len(xs))
+		p.Reset(w.Format, w.K, w.Group, len(xs))
 		var wg sync.WaitGroup
 		for i := range xs {
 			wg.Go(func() { p.Set(i, xs[i], rows[i]) })
@@ -287,7 +288,7 @@ func TestWrongLengthsPanic(t *testing.T) {
 		"scales":     func(w *Weights, _ *Panel, _ *[]float32, _, _, _ *int) { w.Scales = w.Scales[2:] },
 		"bias":       func(w *Weights, _ *Panel, _ *[]float32, _, _, _ *int) { w.Bias = w.Bias[1:] },
 		"group":      func(w *Weights, _ *Panel, _ *[]float32, _, _, _ *int) { w.Group = 24 },
-		"k":          func(_ *Weights, p *Panel, _ *[]float32, _, _, _ *int) { p.Reset(48, 48, 2) },
+		"k":          func(_ *Weights, p *Panel, _ *[]float32, _, _, _ *int) { p.Reset(Ternary2, 48, 48, 2) },
 		"dst":        func(_ *Weights, _ *Panel, dst *[]float32, _, _, _ *int) { *dst = (*dst)[1:] },
 		"ldd":        func(_ *Weights, _ *Panel, _ *[]float32, ldd, _, _ *int) { *ldd = 21 },
 		"huge ldd":   func(_ *Weights, _ *Panel, _ *[]float32, ldd, _, _ *int) { *ldd = math.MaxInt },
@@ -314,14 +315,14 @@ func TestWrongLengthsPanic(t *testing.T) {
 
 func TestWrongPanelsPanic(t *testing.T) {
 	var p Panel
-	p.Reset(32, 16, 2)
+	p.Reset(Ternary2, 32, 16, 2)
 	for name, f := range map[string]func(){
-		"group 24":     func() { new(Panel).Reset(48, 24, 1) },
-		"group 0":      func() { new(Panel).Reset(48, 0, 1) },
-		"group over k": func() { new(Panel).Reset(48, 32, 1) },
-		"no columns":   func() { new(Panel).Reset(0, 16, 1) },
-		"too wide":     func() { new(Panel).Reset(MaxK+16, 16, 1) },
-		"tokens below": func() { new(Panel).Reset(32, 16, -1) },
+		"group 24":     func() { new(Panel).Reset(Ternary2, 48, 24, 1) },
+		"group 0":      func() { new(Panel).Reset(Ternary2, 48, 0, 1) },
+		"group over k": func() { new(Panel).Reset(Ternary2, 48, 32, 1) },
+		"no columns":   func() { new(Panel).Reset(Ternary2, 0, 16, 1) },
+		"too wide":     func() { new(Panel).Reset(Ternary2, Ternary2.MaxK()+16, 16, 1) },
+		"tokens below": func() { new(Panel).Reset(Ternary2, 32, 16, -1) },
 		"token below":  func() { p.Set(-1, nil, 0) },
 		"token above":  func() { p.Set(2, nil, 0) },
 		"row below":    func() { p.Set(0, nil, -1) },
@@ -344,7 +345,7 @@ func TestStrips(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		var p Panel
 		for n := range 200 {
-			p.Reset(32, 16, n)
+			p.Reset(Ternary2, 32, 16, n)
 			next := 0
 			for _, s := range p.strips {
 				if s.first != next || s.width < 1 || s.width > maxWidth {
@@ -374,7 +375,7 @@ func ExamplePanel() {
 		binary.LittleEndian.PutUint16(w.Scales[i:], 0x3C00)
 	}
 	var p Panel
-	p.Reset(w.K, w.Group, 2)
+	p.Reset(w.Format, w.K, w.Group, 2)
 	p.Set(0, []float32{1, 1, 1}, 1)
 	p.Set(1, []float32{127, -2}, 0)
 	dst := make([]float32, 2*16)

@@ -1,6 +1,6 @@
 //go:build purego || !(amd64 || arm64)
 
-package kernel
+package t16
 
 func isas() []isa { return []isa{{"generic", true, func() {}}} }
 

@@ -1,4 +1,4 @@
-package kernel
+package t16
 
 import (
 	"encoding/binary"
@@ -15,11 +15,11 @@ func tileGeneric(c *tile) {
 	for g := range c.groups {
 		for t, neg := range c.nsums[g*c.width:][:c.width] {
 			for r := range sum[t] {
-				sum[t][r] = neg
+				sum[t][r] = c.format.offset() * neg
 			}
 		}
 		for b := g * c.blocks; b < (g+1)*c.blocks; b++ {
-			blockGeneric(&sum, c.codes[b*blockBytes:][:blockBytes], c.acts[b*4*c.width:][:4*c.width], c.width)
+			c.block(&sum, b)
 		}
 		for r := range TileRows {
 			scale := halfToFloat(binary.LittleEndian.Uint16(c.scales[(g*TileRows+r)*scaleBytes:]))
@@ -36,14 +36,12 @@ func tileGeneric(c *tile) {
 	}
 }
 
-// blockGeneric adds Σ (w+1)·a over the 16 columns of one block to the sums of its 16 rows.
-func blockGeneric(sum *[maxWidth][TileRows]int32, codes []byte, acts []uint32, width int) {
-	for c := range 4 { // columns 4c..4c+3
-		var w [TileRows][4]int32
-		for i := range blockBytes {
-			w[i/4][i%4] = int32(codes[i] >> (2 * c) & 3)
-		}
-		for t, a := range acts[c*width:][:width] {
+// block adds Σ (w+offset)·a over the columns of one block to the sums of its 16 rows.
+func (c *tile) block(sum *[maxWidth][TileRows]int32, b int) {
+	dwords := c.format.BlockCols() / 4
+	for i := range dwords { // columns 4i..4i+3
+		w := c.format.unpack(c.codes[b*blockBytes:], i)
+		for t, a := range c.acts[(b*dwords+i)*c.width:][:c.width] {
 			a0, a1, a2, a3 := int32(int8(a)), int32(int8(a>>8)), int32(int8(a>>16)), int32(int8(a>>24))
 			for r := range sum[t] {
 				sum[t][r] += w[r][0]*a0 + w[r][1]*a1 + w[r][2]*a2 + w[r][3]*a3

@@ -1,6 +1,6 @@
 //go:build !purego
 
-package kernel
+package t16
 
 import "golang.org/x/sys/cpu"
 
@@ -9,8 +9,12 @@ var (
 	useAVX2 = cpu.X86.HasAVX2 && cpu.X86.HasF16C
 )
 
-// mulTile computes one tile by the best kernel for its width.
+// mulTile computes one tile by the best kernel for its format and width.
 func mulTile(c *tile) {
+	if c.format != Ternary2 {
+		tileGeneric(c)
+		return
+	}
 	if useVNNI {
 		switch c.width {
 		case 24:
@@ -51,7 +55,10 @@ func mulTile(c *tile) {
 
 // stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
 // lanes than another pass over the weights would cost.
-func stripWidth(rem int) int {
+func stripWidth(f Format, rem int) int {
+	if f != Ternary2 {
+		return min(rem, 8)
+	}
 	if useVNNI {
 		switch {
 		case rem >= 22:
