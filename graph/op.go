@@ -36,6 +36,8 @@ type Args struct {
 	Out     Buffer   // of the node's shape
 	In      []Buffer // of the inputs' shapes
 	State   int      // for a Stateful kernel: the slot in every sequence's state
+
+	shared sharedMemory // of the plan; see Shared
 }
 
 // RowSet says what the rows of a node are.

@@ -69,7 +69,7 @@ func Compile(g *gorgonia.ExprGraph, dev Device, maxRows int, opts ...Option) (*P
 	if maxRows < 1 {
 		return nil, fmt.Errorf("graph: compiling for %d rows", maxRows)
 	}
-	c := &compiler{plan: &Plan{dev: dev, maxRows: maxRows, name: (*gorgonia.Node).Name, buffers: map[*gorgonia.Node]Buffer{}}}
+	c := &compiler{plan: &Plan{dev: dev, maxRows: maxRows, name: (*gorgonia.Node).Name, buffers: map[*gorgonia.Node]Buffer{}}, shared: sharedMemory{}}
 	for _, o := range opts {
 		o(c)
 	}
