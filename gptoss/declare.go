@@ -2,10 +2,12 @@ package gptoss
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/ops"
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 )
 
 // Weights gives a declaration its weights by canonical name (see names.go).
@@ -33,7 +35,7 @@ func Declare(b *graph.Builder, c Config, w Weights, tokens *gorgonia.Node) (logi
 	for layer := range c.Layers {
 		x = DeclareLayer(b, c, w, layer, x)
 	}
-	x = ops.RMSNorm(b, "model.norm", w.Vector(FinalNormName), c.NormEpsilon, x)
+	x = ops.RMSNorm(b, "model.norm", c.NormEpsilon, x, declareVector(b, w, FinalNormName, ""))
 	x = ops.SelectOutputs(b, "outputs", x)
 	return w.Linear(HeadName).Apply(b, x)
 }
@@ -43,9 +45,9 @@ func Declare(b *graph.Builder, c Config, w Weights, tokens *gorgonia.Node) (logi
 //
 // Shapes: x [T, H] -> [T, H].
 func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.Node) *gorgonia.Node {
-	n := LayerNames(layer)
-	b.Scope(fmt.Sprintf("model.layers.%d", layer), func() {
-		h := ops.RMSNorm(b, "input_layernorm", w.Vector(n.InputNorm), c.NormEpsilon, x)
+	n, scope := LayerNames(layer), fmt.Sprintf("model.layers.%d", layer)
+	b.Scope(scope, func() {
+		h := ops.RMSNorm(b, "input_layernorm", c.NormEpsilon, x, declareVector(b, w, n.InputNorm, scope))
 		b.Scope("self_attn", func() {
 			q := w.Linear(n.Q).Apply(b, h)                         // [T, N·D]
 			k := w.Linear(n.K).Apply(b, h)                         // [T, K·D]
@@ -57,7 +59,7 @@ func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.
 		})
 		x = ops.Residual(b, "attention_residual", x, h)
 
-		h = ops.RMSNorm(b, "post_attention_layernorm", w.Vector(n.PostNorm), c.NormEpsilon, x)
+		h = ops.RMSNorm(b, "post_attention_layernorm", c.NormEpsilon, x, declareVector(b, w, n.PostNorm, scope))
 		b.Scope("mlp", func() {
 			r := w.Linear(n.Router).Apply(b, h)              // [T, E]
 			r = ops.Router(b, "routing", c.ActiveExperts, r) // [T, E], zero but for A experts
@@ -69,6 +71,13 @@ func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.
 		x = ops.Residual(b, "output", x, h)
 	})
 	return x
+}
+
+// declareVector declares a norm's weights under their canonical name, which
+// starts with the open scope.
+func declareVector(b *graph.Builder, w Weights, name, scope string) *gorgonia.Node {
+	v := w.Vector(name)
+	return b.Parameter(strings.TrimPrefix(name, scope+"."), tensor.New(tensor.WithShape(len(v)), tensor.WithBacking(v)))
 }
 
 func declareAttention(c Config, w Weights, n Names, layer int) ops.Attention {

@@ -20,9 +20,11 @@ func Router(b *graph.Builder, name string, k int, logits *gorgonia.Node) *gorgon
 	if e := width(logits); k < 1 || k > e {
 		b.Fail(fmt.Errorf("%s: choosing %d of %d experts", name, k, e))
 	}
-	return b.Apply(name, newElementwise("router", fmt.Sprintf("%s k=%d", name, k), 2, 1, func(dst []float32, in [][]float32) {
+	o := newElementwise("router", fmt.Sprintf("%s k=%d", name, k), 2, 1, func(dst []float32, in [][]float32) {
 		route(dst, in[0], k)
-	}), logits)
+	})
+	o.Gradient = graph.Gradient{routerByLogits}
+	return b.Apply(name, o, logits)
 }
 
 func route(dst, z []float32, k int) {
@@ -53,6 +55,7 @@ func route(dst, z []float32, k int) {
 // swiglu halves the last axis.
 type swiglu struct {
 	graph.Base
+	graph.Gradient
 	limit float32
 }
 
@@ -68,7 +71,8 @@ func SwiGLU(b *graph.Builder, x *gorgonia.Node, limit float32) *gorgonia.Node {
 	return b.Apply("swiglu", &swiglu{
 		Base: graph.Base{Kind: "swiglu", Attributes: fmt.Sprintf("limit=%g", limit),
 			In: []gorgonia.TensorType{graph.Float32Tensor(3)}, Out: graph.Float32Tensor(3)},
-		limit: limit,
+		limit:    limit,
+		Gradient: graph.Gradient{swigluByInput(limit)},
 	}, x)
 }
 
@@ -106,7 +110,10 @@ func (o *swiglu) Prepare(a *graph.Args) (graph.Step, error) {
 	}, nil
 }
 
-type combine struct{ graph.Base }
+type combine struct {
+	graph.Base
+	graph.Gradient
+}
 
 // Combine adds up what a token's active experts computed, weighted by the
 // routing: y = Σ_e routing[e] · x[slot of e].
@@ -114,8 +121,8 @@ type combine struct{ graph.Base }
 // Shapes: x [T, A, H], routing [T, E] -> [T, H].
 // Errors at run: a token with more active experts than slots.
 func Combine(b *graph.Builder, x, routing *gorgonia.Node) *gorgonia.Node {
-	return b.Apply("combine", &combine{graph.Base{Kind: "combine",
-		In: []gorgonia.TensorType{graph.Float32Tensor(3), graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)}}, x, routing)
+	return b.Apply("combine", &combine{graph.Base{Kind: "combine", In: graph.Float32Tensors(3, 2), Out: graph.Float32Tensor(2)},
+		graph.Gradient{combineByInput, combineByRouting}}, x, routing)
 }
 
 func (o *combine) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {

@@ -53,7 +53,9 @@ func YaRN(d int, theta, factor, betaFast, betaSlow, originalContext float64) Rot
 
 type rope struct {
 	graph.Base
+	graph.Gradient
 	Rotary
+	inverse bool // turn the other way
 }
 
 // Rope applies a rotary embedding to every head of x, at each token's position
@@ -61,11 +63,20 @@ type rope struct {
 //
 // Shapes: x [T, heads·D] -> the same, D = 2·len(InvFreq).
 func Rope(b *graph.Builder, name string, r Rotary, x *gorgonia.Node) *gorgonia.Node {
-	return b.Apply(name, &rope{
-		Base: graph.Base{Kind: "rope", Attributes: fmt.Sprintf("%s %v x%g", name, r.InvFreq, r.Scale),
-			In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)},
-		Rotary: r,
-	}, x)
+	return b.Apply(name, newRope(name, r, false), x)
+}
+
+// newRope returns the operator. Its derivative by its input is the rotation
+// back, stretched as much.
+func newRope(name string, r Rotary, inverse bool) *rope {
+	return &rope{
+		Base: graph.Base{Kind: "rope", Attributes: fmt.Sprintf("%s %v x%g inverse=%v", name, r.InvFreq, r.Scale, inverse),
+			In: graph.Float32Tensors(2), Out: graph.Float32Tensor(2)},
+		Gradient: graph.Gradient{func(_ gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.ApplyOp(newRope(name, r, !inverse), grad)
+		}},
+		Rotary: r, inverse: inverse,
+	}
 }
 
 func (o *rope) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
@@ -102,6 +113,9 @@ func (o *rope) Prepare(a *graph.Args) (graph.Step, error) {
 			// The product is rounded to float32, as the reference does; it
 			// matters at long positions.
 			s, c := math.Sincos(float64(float32(positions[t]) * f))
+			if o.inverse {
+				s = -s
+			}
 			cos[i], sin[i] = float32(c)*o.Scale, float32(s)*o.Scale
 		}
 		for at := t * w; at < (t+1)*w; at += 2 * half {

@@ -13,6 +13,7 @@ import (
 // computed row by row.
 type elementwise struct {
 	graph.Base
+	graph.Gradient
 	row func(dst []float32, in [][]float32)
 }
 
@@ -76,22 +77,46 @@ func (o *elementwise) Prepare(a *graph.Args) (graph.Step, error) {
 //
 // Shapes: x [T, H], y [T, H] -> [T, H].
 func Residual(b *graph.Builder, name string, x, y *gorgonia.Node) *gorgonia.Node {
-	return b.Apply(name, newElementwise("add", name, x.Dims(), 2, func(dst []float32, in [][]float32) {
+	o := newElementwise("add", name, x.Dims(), 2, func(dst []float32, in [][]float32) {
 		kernel.Add(dst, in[0], in[1])
-	}), x, y)
+	})
+	o.Gradient = graph.Gradient{passOn, passOn}
+	return b.Apply(name, o, x, y)
 }
 
 // RMSNorm scales every row to unit root mean square and multiplies it by the
 // weights: y = x / sqrt(mean(x²) + eps) · w.
 //
 // Shapes: x [T, H], weight [H] -> [T, H]. Source: gpt_oss/torch/model.py, RMSNorm.
-func RMSNorm(b *graph.Builder, name string, weight []float32, eps float32, x *gorgonia.Node) *gorgonia.Node {
-	if h := width(x); h != len(weight) {
-		b.Fail(fmt.Errorf("%s: %d weights for rows of %d", name, len(weight), h))
+func RMSNorm(b *graph.Builder, name string, eps float32, x, weight *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(name, &graph.Function{
+		Base: graph.Base{Kind: "rmsnorm", Attributes: fmt.Sprintf("%s eps=%g", name, eps),
+			In: graph.Float32Tensors(2, 1), Out: graph.Float32Tensor(2)},
+		Infer: func(in []tensor.Shape) (tensor.Shape, error) {
+			if x, w := in[0], in[1]; x[1] != w[0] {
+				return nil, fmt.Errorf("%d weights for rows of %d", w[0], x[1])
+			}
+			return in[0].Clone(), nil
+		},
+		OnCPU:    func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) { return prepareNorm(a, cpu, eps) },
+		Gradient: graph.Gradient{normByInput(eps), normByWeight(eps)},
+	}, x, weight)
+}
+
+func prepareNorm(a *graph.Args, cpu *graph.CPU, eps float32) (graph.Step, error) {
+	weight := a.In[1].Float32s()
+	grain := max(1, grainFloats/len(weight))
+	rows := 0
+	do := func(_, i int) {
+		for r := i * grain; r < min(rows, (i+1)*grain); r++ {
+			kernel.RMSNorm(rowOf(a.Out, r), rowOf(a.In[0], r), weight, eps)
+		}
 	}
-	return b.Apply(name, newElementwise("rmsnorm", fmt.Sprintf("%s eps=%g", name, eps), 2, 1, func(dst []float32, in [][]float32) {
-		kernel.RMSNorm(dst, in[0], weight, eps)
-	}), x)
+	return func(b *graph.Batch) error {
+		rows = b.Active(a.Rows)
+		cpu.Parallel((rows+grain-1)/grain, do)
+		return nil
+	}, nil
 }
 
 // width is the size of a node's last axis.
@@ -103,7 +128,10 @@ func width(n *gorgonia.Node) int {
 	return s[len(s)-1]
 }
 
-type selectRows struct{ graph.Base }
+type selectRows struct {
+	graph.Base
+	graph.Gradient
+}
 
 // SelectOutputs keeps the rows that the batch wants (graph.Batch.Outputs),
 // packed. What is declared on it is computed for those rows only.
@@ -111,7 +139,7 @@ type selectRows struct{ graph.Base }
 // Shapes: x [T, H] -> [T, H], of which len(Outputs) rows hold something.
 func SelectOutputs(b *graph.Builder, name string, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(name, &selectRows{graph.Base{Kind: "select", Attributes: name,
-		In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)}}, x)
+		In: graph.Float32Tensors(2), Out: graph.Float32Tensor(2)}, graph.Gradient{selectedByInput}}, x)
 }
 
 func (o *selectRows) SelectsRows() {}

@@ -20,7 +20,7 @@ func widen(x []float32) []float64 {
 
 func norm(weight []float32, eps float32) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
 	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-		return RMSNorm(b, "norm", weight, eps, in[0])
+		return RMSNorm(b, "norm", eps, in[0], parameter(b, "weight", weight, len(weight)))
 	}
 }
 
@@ -40,7 +40,7 @@ func TestRMSNorm(t *testing.T) {
 		}
 		near(t, "random", compute(t, []value{{shape, x}}, norm(weight, 1e-5)), want, 1e-6)
 	}
-	refused(t, []value{{[]int{2, 4}, make([]float32, 8)}}, norm(make([]float32, 3), 1e-5), "norm: 3 weights for rows of 4")
+	refused(t, []value{{[]int{2, 4}, make([]float32, 8)}}, norm(make([]float32, 3), 1e-5), "norm", "3 weights for rows of 4")
 }
 
 func TestResidual(t *testing.T) {
@@ -91,7 +91,7 @@ func TestSelectOutputs(t *testing.T) {
 	x := random(r, 6*5)
 	weight := random(r, 5)
 	d, err := declare(t, 2, []value{{[]int{6, 5}, x}}, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-		return RMSNorm(b, "norm", weight, 1e-5, SelectOutputs(b, "select", in[0]))
+		return norm(weight, 1e-5)(b, []*gorgonia.Node{SelectOutputs(b, "select", in[0])})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,11 @@ func declare(t testing.TB, threads int, inputs []value, build func(b *graph.Buil
 	return d, nil
 }
 
+// parameter declares a tensor with a value.
+func parameter(b *graph.Builder, name string, data []float32, shape ...int) *gorgonia.Node {
+	return b.Parameter(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data)))
+}
+
 // run appends the first rows as tokens of a sequence, or of a new one.
 func (d *declared) run(seq *graph.Sequence, rows int, want ...int) error {
 	d.t.Helper()
