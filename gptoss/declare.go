@@ -49,13 +49,14 @@ func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.
 	b.Scope(scope, func() {
 		h := ops.RMSNorm(b, "input_layernorm", c.NormEpsilon, x, declareVector(b, w, n.InputNorm, scope))
 		b.Scope("self_attn", func() {
-			q := w.Linear(n.Q).Apply(b, h)                         // [T, N·D]
-			k := w.Linear(n.K).Apply(b, h)                         // [T, K·D]
-			v := w.Linear(n.V).Apply(b, h)                         // [T, K·D]
-			q = ops.Rope(b, "q_rope", c.Rotary, q)                 //
-			k = ops.Rope(b, "k_rope", c.Rotary, k)                 //
-			h = declareAttention(c, w, n, layer).Apply(b, q, k, v) // [T, N·D]
-			h = w.Linear(n.O).Apply(b, h)                          // [T, H]
+			q := w.Linear(n.Q).Apply(b, h)                            // [T, N·D]
+			k := w.Linear(n.K).Apply(b, h)                            // [T, K·D]
+			v := w.Linear(n.V).Apply(b, h)                            // [T, K·D]
+			sinks := declareVector(b, w, n.Sinks, scope+".self_attn") // [N]
+			q = ops.Rope(b, "q_rope", c.Rotary, q)                    //
+			k = ops.Rope(b, "k_rope", c.Rotary, k)                    //
+			h = attention(c, n, layer).Apply(b, q, k, v, sinks)       // [T, N·D]
+			h = w.Linear(n.O).Apply(b, h)                             // [T, H]
 		})
 		x = ops.Residual(b, "attention_residual", x, h)
 
@@ -80,9 +81,9 @@ func declareVector(b *graph.Builder, w Weights, name, scope string) *gorgonia.No
 	return b.Parameter(strings.TrimPrefix(name, scope+"."), tensor.New(tensor.WithShape(len(v)), tensor.WithBacking(v)))
 }
 
-func declareAttention(c Config, w Weights, n Names, layer int) ops.Attention {
+func attention(c Config, n Names, layer int) ops.Attention {
 	return ops.Attention{
 		Name: n.Attention, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-		Window: c.Windows[layer], Sinks: w.Vector(n.Sinks),
+		Window: c.Windows[layer],
 	}
 }

@@ -26,33 +26,32 @@ import (
 type Attention struct {
 	Name                    string
 	Heads, KVHeads, HeadDim int
-	Window                  int       // 0: no window
-	Sinks                   []float32 // [Heads], logits
+	Window                  int // 0: no window
 }
 
 type attention struct {
 	graph.Base
+	graph.Gradient
 	Attention
 }
 
-// Apply declares the attention of rotated queries and keys.
+// Apply declares the attention of rotated queries and keys. It can be
+// differentiated where every sequence of a batch is whole.
 //
-// Shapes: q [T, N·D], k and v [T, K·D] -> [T, N·D].
-func (o Attention) Apply(b *graph.Builder, q, k, v *gorgonia.Node) *gorgonia.Node {
+// Shapes: q [T, N·D], k and v [T, K·D], sinks [N] logits -> [T, N·D].
+func (o Attention) Apply(b *graph.Builder, q, k, v, sinks *gorgonia.Node) *gorgonia.Node {
 	switch {
 	case o.KVHeads < 1 || o.HeadDim < 1 || o.Heads%o.KVHeads != 0 || o.Heads < 1:
 		b.Fail(fmt.Errorf("%s: %d query heads over %d key-value heads of size %d", o.Name, o.Heads, o.KVHeads, o.HeadDim))
-	case len(o.Sinks) != o.Heads:
-		b.Fail(fmt.Errorf("%s: %d sinks for %d heads", o.Name, len(o.Sinks), o.Heads))
 	case o.Window < 0:
 		b.Fail(fmt.Errorf("%s: a window of %d", o.Name, o.Window))
 	}
-	t := graph.Float32Tensor(2)
 	return b.Apply(lastPart(o.Name), &attention{
 		Base: graph.Base{Kind: "attention", Attributes: fmt.Sprintf("%s window=%d kv=%d", o.Name, o.Window, o.KVHeads),
-			In: []gorgonia.TensorType{t, t, t}, Out: t},
+			In: graph.Float32Tensors(2, 2, 2, 1), Out: graph.Float32Tensor(2)},
+		Gradient:  attentionBack{o}.derivatives(),
 		Attention: o,
-	}, q, k, v)
+	}, q, k, v, sinks)
 }
 
 func (o *attention) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
@@ -60,7 +59,10 @@ func (o *attention) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, k, v := shapes[0], shapes[1], shapes[2]
+	q, k, v, sinks := shapes[0], shapes[1], shapes[2], shapes[3]
+	if sinks[0] != o.Heads {
+		return nil, fmt.Errorf("%d sinks for %d heads", sinks[0], o.Heads)
+	}
 	if q[1] != o.Heads*o.HeadDim || k[1] != o.KVHeads*o.HeadDim || !k.Eq(v) || q[0] != k[0] {
 		return nil, fmt.Errorf("attention of shapes %v, %v, %v with %d and %d heads of %d", q, k, v, o.Heads, o.KVHeads, o.HeadDim)
 	}
@@ -138,6 +140,7 @@ var errSelected = errors.New("it follows a sequence and cannot be computed for s
 type attentionRun struct {
 	*attention
 	q, k, v, out []float32
+	sinks        []float32
 	state        int
 	batch        *graph.Batch
 	segment      []int32     // of each row
@@ -153,7 +156,8 @@ func (o *attention) Prepare(a *graph.Args) (graph.Step, error) {
 		return nil, errSelected
 	}
 	r := &attentionRun{attention: o, state: a.State,
-		q: a.In[0].Float32s(), k: a.In[1].Float32s(), v: a.In[2].Float32s(), out: a.Out.Float32s(),
+		q: a.In[0].Float32s(), k: a.In[1].Float32s(), v: a.In[2].Float32s(),
+		sinks: a.In[3].Float32s(), out: a.Out.Float32s(),
 		segment: make([]int32, a.MaxRows), scores: make([][]float32, cpu.Threads())}
 	do := r.head
 	return func(b *graph.Batch) error {
@@ -224,7 +228,7 @@ func (r *attentionRun) head(worker, i int) {
 		h := kv*group + g
 		weights := scores[g*n : (g+1)*n]
 		kernel.Scale(weights, scale, weights)
-		kernel.SoftmaxSink(weights, weights, r.Sinks[h])
+		kernel.SoftmaxSink(weights, weights, r.sinks[h])
 		out := r.out[(row*r.Heads+h)*d : (row*r.Heads+h+1)*d]
 		clear(out)
 		at := 0

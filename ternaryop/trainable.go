@@ -1,0 +1,162 @@
+package ternaryop
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/t16"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// RoundInputs rounds every row to 8 bits, as what multiplies by ternary weights
+// does, and back. Its derivative is that of x (straight-through): rounding has
+// none of use.
+//
+// Shapes: x [T, In] or [T, A, In] -> the same.
+// Source: BitNet b1.58, arXiv 2402.17764.
+func RoundInputs(b *graph.Builder, name string, x *gorgonia.Node) *gorgonia.Node {
+	passOn := func(_ gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) { return grad, nil }
+	return b.Apply(name, &graph.Function{
+		// Without a name among the attributes: projections of one input share the
+		// node.
+		Base: graph.Base{Kind: "round inputs",
+			In: graph.Float32Tensors(x.Dims()), Out: graph.Float32Tensor(x.Dims())},
+		Infer:    graph.Like(0),
+		OnCPU:    prepareRounding,
+		Gradient: graph.Gradient{passOn},
+	}, x)
+}
+
+func prepareRounding(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+	x, out := a.In[0].Float32s(), a.Out.Float32s()
+	shape := a.Out.Shape()
+	in := shape[len(shape)-1]
+	perToken := shape.TotalSize() / in / shape[0]
+	codes := make([][]int8, cpu.Threads())
+	for w := range codes {
+		codes[w] = make([]int8, in)
+	}
+	do := func(worker, i int) {
+		q, y := codes[worker], out[i*in:(i+1)*in]
+		scale := t16.QuantizeRow(q, x[i*in:(i+1)*in])
+		for k, c := range q {
+			y[k] = scale * float32(c)
+		}
+	}
+	return func(b *graph.Batch) error {
+		cpu.Parallel(b.Active(a.Rows)*perToken, do)
+		return nil
+	}, nil
+}
+
+// Ternarize rounds latent weights to ternary ones with a scale for every group
+// of inputs: w = s·clamp(round(l/s), -1, 1).
+//
+// Its derivatives are straight-through: rounding counts as the identity, and
+// the clamp passes on what would move a latent weight back inside.
+//
+//	dl = dw              where |l| < s, or dw·l > 0
+//	ds = Σ dw·(t - l/s)  inside, Σ dw·t where |l| >= s
+//
+// Shapes: latent [Out, In] or [E, Out, In], scales [Out, In/g] or
+// [E, Out, In/g] -> as latent.
+// Source: LSQ, arXiv 1902.08153, for the derivative by the scale.
+func Ternarize(b *graph.Builder, name string, latent, scales *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(name, &graph.Function{
+		Base: graph.Base{Kind: "ternarize", Attributes: name,
+			In: graph.Float32Tensors(latent.Dims(), scales.Dims()), Out: graph.Float32Tensor(latent.Dims())},
+		Infer: func(in []tensor.Shape) (tensor.Shape, error) {
+			l, s := in[0], in[1]
+			last := len(l) - 1
+			if len(s) != len(l) || !l[:last].Eq(s[:last]) || l[last]%s[last] != 0 {
+				return nil, fmt.Errorf("scales of shape %v for weights of shape %v", s, l)
+			}
+			return l.Clone(), nil
+		},
+		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+			return eachGroup(a.In[1], a.Out, cpu, func(i, lo, hi int) {
+				s := a.In[1].Float32s()[i]
+				ternarize(a.Out.Float32s()[lo:hi], a.In[0].Float32s()[lo:hi], s)
+			}), nil
+		},
+		Gradient: graph.Gradient{byLatent, byScale},
+	}, latent, scales)
+}
+
+// eachGroup makes a step that calls f for every group, i, of elements
+// [lo, hi).
+func eachGroup(scales, weights graph.Buffer, cpu *graph.CPU, f func(i, lo, hi int)) graph.Step {
+	groups := scales.Shape().TotalSize()
+	g := weights.Shape().TotalSize() / groups
+	row := scales.Shape()[len(scales.Shape())-1]
+	do := func(_, r int) {
+		for i := r * row; i < (r+1)*row; i++ {
+			f(i, i*g, (i+1)*g)
+		}
+	}
+	return func(*graph.Batch) error {
+		cpu.Parallel(groups/row, do)
+		return nil
+	}
+}
+
+func ternarize(dst, latent []float32, s float32) {
+	half := s / 2
+	for i, l := range latent {
+		dst[i] = 0
+		if l > half || l < -half {
+			dst[i] = float32(math.Copysign(float64(s), float64(l)))
+		}
+	}
+}
+
+func byLatent(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(&graph.Function{
+		Base: graph.Base{Kind: "ternarize by latent", In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
+			Out: graph.Float32Tensor(in[0].Dims())},
+		Infer: graph.Like(1),
+		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+			return eachGroup(a.In[2], a.Out, cpu, func(i, lo, hi int) {
+				dw, latent, dl := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.Out.Float32s()[lo:hi]
+				s := a.In[2].Float32s()[i]
+				for k, l := range latent {
+					dl[k] = dw[k]
+					if (l >= s || l <= -s) && dw[k]*l <= 0 {
+						dl[k] = 0
+					}
+				}
+			}), nil
+		},
+	}, grad, in[0], in[1])
+}
+
+func byScale(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(&graph.Function{
+		Base: graph.Base{Kind: "ternarize by scale", In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
+			Out: graph.Float32Tensor(in[1].Dims())},
+		Infer: graph.Like(2),
+		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+			return eachGroup(a.In[2], a.In[1], cpu, func(i, lo, hi int) {
+				dw, latent, s := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.In[2].Float32s()[i]
+				var sum float32
+				for k, l := range latent {
+					switch r := l / s; {
+					case r >= 1:
+						sum += dw[k]
+					case r <= -1:
+						sum -= dw[k]
+					case r > .5:
+						sum += dw[k] * (1 - r)
+					case r < -.5:
+						sum += dw[k] * (-1 - r)
+					default:
+						sum -= dw[k] * r
+					}
+				}
+				a.Out.Float32s()[i] = sum
+			}), nil
+		},
+	}, grad, in[0], in[1])
+}
