@@ -1,0 +1,345 @@
+package quantize
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/reference"
+	"github.com/seed-796a8800/tritium/ops"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// block64 is one layer in float64, by its definition, with parameters by name.
+type block64 struct {
+	c gptoss.Config
+	p map[string][]float64
+	n gptoss.Names
+}
+
+func (m block64) linear(name string, x []float64) []float64 {
+	bias := m.p[name+".bias"]
+	return affine(m.p[name+".weight"], bias, x)
+}
+
+func affine(w, bias, x []float64) []float64 {
+	y := make([]float64, len(bias))
+	for o := range y {
+		y[o] = bias[o]
+		for i, v := range x {
+			y[o] += w[o*len(x)+i] * v
+		}
+	}
+	return y
+}
+
+func (m block64) expert(name string, e, out int, x []float64) []float64 {
+	return affine(m.p[name+".weight"][e*out*len(x):], m.p[name+".bias"][e*out:(e+1)*out], x)
+}
+
+// forward is the layer's output for one sequence.
+func (m block64) forward(layer int, x [][]float64) [][]float64 {
+	c, d := m.c, m.c.HeadDim
+	var q, k, v, y [][]float64
+	inverse := make([]float64, d/2)
+	for i, f := range c.Rotary.InvFreq {
+		inverse[i] = float64(f)
+	}
+	for t, row := range x {
+		h := reference.RMSNorm(row, m.p[m.n.InputNorm], float64(c.NormEpsilon))
+		q, k, v = append(q, m.linear(m.n.Q, h)), append(k, m.linear(m.n.K, h)), append(v, m.linear(m.n.V, h))
+		for _, heads := range [][]float64{q[t], k[t]} {
+			for at := 0; at < len(heads); at += d {
+				reference.Rotate(heads[at:at+d], t, inverse, float64(c.Rotary.Scale))
+			}
+		}
+		lo := 0
+		if w := c.Windows[layer]; w > 0 {
+			lo = max(0, t-w+1)
+		}
+		mixed := make([]float64, c.Heads*d)
+		for n := range c.Heads {
+			at := n / (c.Heads / c.KVHeads) * d
+			var scores []float64
+			for s := lo; s <= t; s++ {
+				scores = append(scores, dot64(q[t][n*d:(n+1)*d], k[s][at:])/math.Sqrt(float64(d)))
+			}
+			for j, w := range reference.SinkSoftmax(scores, m.p[m.n.Sinks][n]) {
+				for i := range d {
+					mixed[n*d+i] += w * v[lo+j][at+i]
+				}
+			}
+		}
+		h = add64(row, m.linear(m.n.O, mixed))
+		y = append(y, add64(h, m.mixture(reference.RMSNorm(h, m.p[m.n.PostNorm], float64(c.NormEpsilon)))))
+	}
+	return y
+}
+
+func (m block64) mixture(h []float64) []float64 {
+	y := make([]float64, m.c.Hidden)
+	experts, weights := reference.TopK(m.linear(m.n.Router, h), m.c.ActiveExperts)
+	for j, e := range experts {
+		gateUp := m.expert(m.n.GateUp, e, 2*m.c.Intermediate, h)
+		a := make([]float64, m.c.Intermediate)
+		for i := range a {
+			a[i] = reference.SwiGLU(gateUp[2*i], gateUp[2*i+1], float64(m.c.SwiGLULimit))
+		}
+		for i, v := range m.expert(m.n.Down, e, m.c.Hidden, a) {
+			y[i] += weights[j] * v
+		}
+	}
+	return y
+}
+
+func dot64(a, b []float64) (s float64) {
+	for i, v := range a {
+		s += v * b[i]
+	}
+	return s
+}
+
+func add64(a, b []float64) []float64 {
+	y := make([]float64, len(a))
+	for i := range y {
+		y[i] = a[i] + b[i]
+	}
+	return y
+}
+
+func gaussian(r *rand.Rand, n int, deviation float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(deviation * r.NormFloat64())
+	}
+	return x
+}
+
+// randomLayer is a layer of a tiny model, none of whose projections is
+// rounded, so that its loss is smooth where the router does not switch.
+func randomLayer(r *rand.Rand) (*trainable, gptoss.Config) {
+	c := gptoss.Config{Layers: 2, Hidden: 10, Intermediate: 6, Heads: 4, KVHeads: 2, HeadDim: 4, Experts: 5, ActiveExperts: 2,
+		Vocab: 3, Windows: []int{0, 3}, NormEpsilon: 1e-2, SwiGLULimit: 1.5, Rotary: ops.YaRN(4, 1e4, 32, 32, 1, 64)}
+	t := &trainable{config: &c, vectors: map[string][]float32{}, latents: map[string]*latent{}}
+	for layer := range c.Layers {
+		n := gptoss.LayerNames(layer)
+		t.vectors[n.InputNorm], t.vectors[n.PostNorm] = gaussian(r, c.Hidden, 1), gaussian(r, c.Hidden, 1)
+		t.vectors[n.Sinks] = gaussian(r, c.Heads, 1)
+		for _, p := range c.LayerProjections(layer) {
+			l := &latent{shape: []int{p.Out, p.In}}
+			if p.Experts > 0 {
+				l.shape = []int{p.Experts, p.Out, p.In}
+			}
+			l.weight = gaussian(r, int(p.Parameters()), 1.5/math.Sqrt(float64(p.In)))
+			l.bias = gaussian(r, int(p.Parameters())/p.In, .3)
+			t.latents[p.Name] = l
+		}
+	}
+	return t, c
+}
+
+// TestLayerGradient compares the derivatives of a whole layer's loss by every
+// kind of parameter and by its input with differences in float64, for a full
+// and a sliding layer, two sequences a batch.
+func TestLayerGradient(t *testing.T) {
+	const window, sequences = 7, 2
+	r := rand.New(rand.NewPCG(5, 6))
+	layers, c := randomLayer(r)
+	for index := range c.Layers {
+		rows := window * sequences
+		x, target := gaussian(r, rows*c.Hidden, 1), gaussian(r, rows*c.Hidden, 1)
+		b := graph.NewBuilder()
+		in := b.Input("stream", tensor.Float32, rows, c.Hidden)
+		want := b.Input("target", tensor.Float32, rows, c.Hidden)
+		loss := b.Try(gorgonia.Sum(ops.SquaredError(b, "error", gptoss.DeclareLayer(b, c, layers, index, in), want)))
+		if err := b.Err(); err != nil {
+			t.Fatal(err)
+		}
+		ps, nodes, err := layers.parametersOf(b, index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps, nodes = append(ps, parameter{name: "stream", value: x}), append(nodes, in)
+		grads, err := gorgonia.Grad(loss, nodes...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := b.Compile(newCPU(t, 2), rows, graph.WithOutputs(grads...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for node, data := range map[*gorgonia.Node][]float32{in: x, want: target} {
+			v, err := plan.Value(node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(v.Float32s(), data)
+		}
+		batch := graph.NewBatch()
+		for range sequences {
+			seq, err := plan.NewSequence()
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch.Add(seq, window)
+		}
+		if err := plan.Run(batch); err != nil {
+			t.Fatal(err)
+		}
+		m := block64{c, map[string][]float64{}, gptoss.LayerNames(index)}
+		for _, p := range ps {
+			m.p[p.name] = wide(p.value)
+		}
+		loss64 := func() (sum float64) {
+			for s := range sequences {
+				var rows [][]float64
+				for i := range window {
+					at := (s*window + i) * c.Hidden
+					rows = append(rows, m.p["stream"][at:at+c.Hidden])
+				}
+				for i, y := range m.forward(index, rows) {
+					for k, v := range y {
+						d := v - float64(target[(s*window+i)*c.Hidden+k])
+						sum += d * d
+					}
+				}
+			}
+			return sum
+		}
+		for i, p := range ps {
+			v, err := plan.Value(grads[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareGradient(t, p.name, m.p[p.name], v.Float32s(), loss64, r)
+		}
+	}
+}
+
+// compareGradient checks some elements of a gradient against differences.
+func compareGradient(t *testing.T, name string, at []float64, got []float32, loss func() float64, r *rand.Rand) {
+	t.Helper()
+	top := 0.0
+	for _, g := range got {
+		top = max(top, math.Abs(float64(g)))
+	}
+	if top == 0 {
+		t.Errorf("%s: no derivative", name)
+	}
+	for range min(2*len(at), 24) {
+		k := r.IntN(len(at))
+		const h = 1e-5
+		was := at[k]
+		at[k] = was + h
+		up := loss()
+		at[k] = was - h
+		down := loss()
+		at[k] = was
+		if want := (up - down) / (2 * h); math.Abs(float64(got[k])-want) > 1e-4*top {
+			t.Errorf("%s: derivative by element %d is %v, differences say %v", name, k, got[k], want)
+			return
+		}
+	}
+}
+
+func wide(x []float32) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = float64(v)
+	}
+	return y
+}
+
+// TestTrainerLearns: training a layer towards the output of another lowers the
+// loss on windows it has not seen, and the same seed gives the same bits on
+// any number of threads.
+func TestTrainerLearns(t *testing.T) {
+	const window, windows = 8, 24
+	var first []float32
+	for _, threads := range []int{1, 3} {
+		r := rand.New(rand.NewPCG(7, 8))
+		layers, c := randomLayer(r)
+		teacher, _ := randomLayer(rand.New(rand.NewPCG(7, 8)))
+		for _, p := range c.LayerProjections(0) { // what training has to undo
+			l := layers.latents[p.Name]
+			for i := range l.weight {
+				l.weight[i] += float32(.2 * r.NormFloat64() / math.Sqrt(float64(c.Hidden)))
+			}
+		}
+		x := gaussian(r, windows*window*c.Hidden, 1)
+		target := teacherOutput(t, teacher, c, x, window)
+		tr, err := newTrainer(newCPU(t, threads), layers, 0, window, x, target, TrainOptions{Steps: 150, Batch: 6, Rate: 1e-2, Seed: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := tr.heldOut()
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := 0
+		if err := tr.train(t.Context(), func(step int, loss float64) {
+			if step != steps || !(loss > 0) {
+				t.Fatalf("step %d with loss %v reported after %d steps", step, loss, steps)
+			}
+			steps++
+		}); err != nil {
+			t.Fatal(err)
+		}
+		after, err := tr.heldOut()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if steps != 150 || after > before/2 {
+			t.Errorf("%d steps took the held-out loss from %v to %v", steps, before, after)
+		}
+		var all []float32
+		for _, p := range tr.params {
+			all = append(all, p.value...)
+		}
+		if first == nil {
+			first = all
+		}
+		for i, v := range all {
+			if v != first[i] {
+				t.Fatalf("%d threads: value %d is %v, was %v with one", threads, i, v, first[i])
+			}
+		}
+	}
+}
+
+// teacherOutput runs a stream through a layer.
+func teacherOutput(t *testing.T, layers *trainable, c gptoss.Config, x []float32, window int) []float32 {
+	t.Helper()
+	rows := len(x) / c.Hidden
+	b := graph.NewBuilder()
+	in := b.Input("stream", tensor.Float32, rows, c.Hidden)
+	out := gptoss.DeclareLayer(b, c, layers, 0, in)
+	plan, err := b.Compile(newCPU(t, 1), rows, graph.WithOutputs(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := plan.Value(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(v.Float32s(), x)
+	batch := graph.NewBatch()
+	for range rows / window {
+		seq, err := plan.NewSequence()
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Add(seq, window)
+	}
+	if err := plan.Run(batch); err != nil {
+		t.Fatal(err)
+	}
+	y, err := plan.Value(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]float32(nil), y.Float32s()...)
+}
