@@ -68,7 +68,7 @@ func TestTernarize(t *testing.T) {
 	expect(t, "weights", y, []float32{-2, -2, -2, 0, 0, 1, 1, 1, -.5, .5, .5, .5})
 	// -3 with dw 1 would move further out, -2 with dw -1 back in; 5 with -1
 	// further out, and 2.5 and 1.1 with 1 back in.
-	expect(t, "by latent", g[0], []float32{0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0})
+	expect(t, "by latent", g[0], []float32{0, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0})
 	// Group 0: -1, +1, -1+.75, 0+.25; group 1: 0, 1-.9, 1, 1; group 2: -1+.8... in scales of .5.
 	expect(t, "by scale", g[1], []float32{-1 + 1 - .25 + .25, 0 + .1 + 1 + 1, -1 + .8 + 1 - .8 + 1 - 1})
 }
