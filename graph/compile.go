@@ -322,11 +322,14 @@ func (c *compiler) rowsOf(n *gorgonia.Node) (rowDomain, error) {
 		input = input || k.Op() == nil && !c.parameters[k]
 	}
 	_, selects := n.Op().(RowSelector)
+	_, restores := n.Op().(RowRestorer)
 	switch {
 	case selects && seen[outputRows]:
 		return anyRows, fmt.Errorf("its input's rows are selected already")
 	case seen[outputRows] && seen[tokenRows]:
 		return anyRows, fmt.Errorf("it mixes selected rows with all rows of the batch")
+	case restores:
+		return tokenRows, nil
 	case selects || seen[outputRows]:
 		return outputRows, nil
 	case input || seen[tokenRows]:

@@ -59,6 +59,13 @@ type RowSelector interface {
 	SelectsRows()
 }
 
+// A RowRestorer is a kernel whose output rows are TokenRows while its inputs are
+// OutputRows: the derivative of a RowSelector.
+type RowRestorer interface {
+	Kernel
+	RestoresRows()
+}
+
 // Stateful is a kernel that keeps something per sequence from one run to the
 // next, such as the keys and values of attention.
 type Stateful interface {

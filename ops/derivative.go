@@ -171,11 +171,18 @@ func combineByRouting(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node
 	}), grad, in[0], in[1])
 }
 
+// restoreRows is the derivative of selectRows.
+type restoreRows struct{ graph.Function }
+
+func (o *restoreRows) RestoresRows() {}
+
+func (o *restoreRows) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return graph.Do(o, in...) }
+
 // selectedByInput puts the derivatives by the wanted rows back to where the
-// rows came from.
-func selectedByInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-	return gorgonia.ApplyOp(&graph.Function{
-		Base:  graph.Base{Kind: "select by input", In: graph.Float32Tensors(2), Out: graph.Float32Tensor(2)},
+// rows came from. The others have none.
+func selectedByInput(_ gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(&restoreRows{graph.Function{
+		Base:  graph.Base{Kind: "restore rows", In: graph.Float32Tensors(2), Out: graph.Float32Tensor(2)},
 		Infer: graph.Like(0),
 		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 			return func(b *graph.Batch) error {
@@ -187,5 +194,5 @@ func selectedByInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node,
 				return nil
 			}, nil
 		},
-	}, grad)
+	}}, grad)
 }

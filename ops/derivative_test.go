@@ -375,3 +375,72 @@ func TestRoutedCombineGradient(t *testing.T) {
 			return combine64(v[0], routing, tokens, experts, active, h)
 		})
 }
+
+func TestDenseGradient(t *testing.T) {
+	r := newRandom()
+	const tokens, out, in = 5, frozenRows + 9, 12
+	w, bias := random(r, out*in), random(r, out)
+	checkGradient(t, inputs{{random(r, tokens*in), []int{tokens, in}, false}},
+		func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+			return Dense{Name: "head", Weight: F32{out, 12, w}, Bias: bias}.Apply(b, in[0])
+		}, func(v [][]float64) []float64 { return product64(v[0], widen(w), widen(bias), tokens, out, in) })
+}
+
+// TestSelectedGradient: the rows of all tokens are wanted here (RunAll); those
+// that a batch does not want get nothing.
+func TestSelectedGradient(t *testing.T) {
+	r := newRandom()
+	checkGradient(t, inputs{{random(r, 12), []int{4, 3}, false}},
+		func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+			return SelectOutputs(b, "select", Residual(b, "twice", in[0], in[0]))
+		}, func(v [][]float64) (y []float64) {
+			for _, x := range v[0] {
+				y = append(y, 2*x)
+			}
+			return y
+		})
+}
+
+func TestLossGradients(t *testing.T) {
+	r := newRandom()
+	const tokens, h = 4, 21
+	target := random(r, tokens*h)
+	for name, c := range map[string]struct {
+		declare func(b *graph.Builder, name string, y, target *gorgonia.Node) *gorgonia.Node
+		row     func(y, target []float64) float64
+	}{
+		"squared error": {SquaredError, func(y, target []float64) (sum float64) {
+			for i, v := range y {
+				sum += (v - target[i]) * (v - target[i])
+			}
+			return sum
+		}},
+		"divergence": {Divergence, func(y, target []float64) (sum float64) {
+			var zq, zp float64
+			for i := range y {
+				zq += math.Exp(y[i])
+				zp += math.Exp(target[i])
+			}
+			for i := range y {
+				sum += math.Exp(target[i]) / zp * (target[i] - math.Log(zp) - y[i] + math.Log(zq))
+			}
+			return sum
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := random(r, tokens*h)
+			all := func(v [][]float64) (e []float64) {
+				for t := range tokens {
+					e = append(e, c.row(v[0][t*h:(t+1)*h], v[1][t*h:(t+1)*h]))
+				}
+				return e
+			}
+			declare := func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+				return c.declare(b, "loss", in[0], in[1])
+			}
+			checkGradient(t, inputs{{x, []int{tokens, h}, false}, {target, []int{tokens, h}, true}}, declare, all)
+			near(t, "value", compute(t, []value{{[]int{tokens, h}, x}, {[]int{tokens, h}, target}}, declare),
+				all([][]float64{widen(x), widen(target)}), 1e-6)
+		})
+	}
+}

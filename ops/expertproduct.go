@@ -106,7 +106,7 @@ func (s *expertShape) forward(a *graph.Args, cpu *graph.CPU) (graph.Step, error)
 			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
 			y, e := m.y[lo*out:hi*out], int(e)
 			cpu.Parallel(hi-lo, func(_, i int) { copy(y[i*out:(i+1)*out], bias[e*out:(e+1)*out]) })
-			mulNT(cpu, y, out, m.x[lo*in:], w[e*out*in:], hi-lo, out, in, true)
+			mulNT(cpu, y, out, m.x[lo*in:], in, w[e*out*in:], hi-lo, out, in, true)
 		}
 		m.scatter(cpu, a.Out.Float32s(), m.y, out, rows)
 		return nil
@@ -144,7 +144,7 @@ func (s *expertShape) inputStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (gr
 		for _, e := range m.as.Active {
 			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
 			transpose(cpu, m.b, w[int(e)*out*in:], out, in)
-			mulNT(cpu, m.x[lo*in:hi*in], in, m.y[lo*out:], m.b, hi-lo, in, out, false)
+			mulNT(cpu, m.x[lo*in:hi*in], in, m.y[lo*out:], out, m.b, hi-lo, in, out, false)
 		}
 		if perSlot {
 			m.scatter(cpu, dx, m.x, in, rows)
@@ -191,7 +191,7 @@ func (s *expertShape) weightStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (g
 			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
 			transpose(cpu, m.a, m.y[lo*out:], hi-lo, out)
 			transpose(cpu, m.b, m.x[lo*in:], hi-lo, in)
-			mulNT(cpu, dw[int(e)*out*in:int(e+1)*out*in], in, m.a, m.b, out, in, hi-lo, false)
+			mulNT(cpu, dw[int(e)*out*in:int(e+1)*out*in], in, m.a, hi-lo, m.b, out, in, hi-lo, false)
 		}
 		return nil
 	}, nil

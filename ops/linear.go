@@ -22,6 +22,7 @@ type Dense struct {
 
 type dense struct {
 	graph.Base
+	graph.Gradient
 	Dense
 	out, in int
 }
@@ -36,7 +37,8 @@ func (d Dense) Apply(b *graph.Builder, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(lastPart(d.Name), &dense{
 		Base: graph.Base{Kind: "linear", Attributes: fmt.Sprintf("%s %T int8=%v", d.Name, d.Weight, d.Int8Inputs),
 			In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)},
-		Dense: d, out: out, in: in,
+		Gradient: graph.Gradient{d.byInput},
+		Dense:    d, out: out, in: in,
 	}, x)
 }
 

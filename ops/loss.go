@@ -2,8 +2,10 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/ops/internal/kernel"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -47,5 +49,54 @@ func errorByRow(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, erro
 		for i := range dst {
 			dst[i] = e * (y[i] - want[i])
 		}
+	}), in[0], in[1], grad)
+}
+
+// Divergence is the Kullback-Leibler divergence of every row's distribution
+// from a target's, both given as logits:
+//
+//	d[t] = Σ_v p_v (ln p_v - ln q_v), p = softmax(target[t]), q = softmax(logits[t])
+//
+// Shapes: logits and target [T, V] -> [T]. Units: nats.
+func Divergence(b *graph.Builder, name string, logits, target *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(name, &graph.Function{
+		Base: graph.Base{Kind: "divergence", Attributes: name, In: graph.Float32Tensors(2, 2), Out: graph.Float32Tensor(1)},
+		Infer: func(in []tensor.Shape) (tensor.Shape, error) {
+			if !in[0].Eq(in[1]) {
+				return nil, fmt.Errorf("the divergence of shape %v from %v", in[0], in[1])
+			}
+			return tensor.Shape{in[0][0]}, nil
+		},
+		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+			do := func(_, t int) { a.Out.Float32s()[t] = divergence(rowOf(a.In[0], t), rowOf(a.In[1], t)) }
+			return func(b *graph.Batch) error {
+				cpu.Parallel(b.Active(a.Rows), do)
+				return nil
+			}, nil
+		},
+		Gradient: graph.Gradient{divergenceByLogits, nil},
+	}, logits, target)
+}
+
+func divergence(logits, target []float32) float32 {
+	top, want := kernel.Max(logits), kernel.Max(target)
+	var z, wantZ, dot float64
+	for i, l := range target {
+		p := math.Exp(float64(l - want))
+		wantZ += p
+		z += math.Exp(float64(logits[i] - top))
+		dot += p * float64(l-want-(logits[i]-top))
+	}
+	return float32(dot/wantZ - math.Log(wantZ) + math.Log(z))
+}
+
+// divergenceByLogits is dd[t]·(q - p).
+func divergenceByLogits(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(rowFunction("divergence by logits", "", []int{2, 2, 1}, 0, width(in[0]), func(dst, p []float32, in [][]float32) {
+		none := float32(math.Inf(-1))
+		kernel.SoftmaxSink(dst, in[0], none)
+		kernel.SoftmaxSink(p, in[1], none)
+		kernel.Axpy(-1, p, dst)
+		kernel.Scale(dst, in[2][0], dst)
 	}), in[0], in[1], grad)
 }

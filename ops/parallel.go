@@ -29,13 +29,13 @@ const (
 
 // mulNT computes dst = A·Bᵀ, or dst += A·Bᵀ, on all threads.
 //
-// Shapes: a [m, k], b [n, k], dst [m, n] with row stride ldd.
-func mulNT(cpu *graph.CPU, dst []float32, ldd int, a, b []float32, m, n, k int, accumulate bool) {
+// Shapes: a [m, k] with row stride lda, b [n, k], dst [m, n] with ldd.
+func mulNT(cpu *graph.CPU, dst []float32, ldd int, a []float32, lda int, b []float32, m, n, k int, accumulate bool) {
 	cols := (n + productCols - 1) / productCols
 	rows := (m + productRows - 1) / productRows
 	cpu.Parallel(rows*cols, func(_, at int) {
 		i, j := at/cols*productRows, at%cols*productCols
-		kernel.MatMulNT(dst[i*ldd+j:], ldd, a[i*k:], k, b[j*k:], k, min(productRows, m-i), min(productCols, n-j), k, accumulate)
+		kernel.MatMulNT(dst[i*ldd+j:], ldd, a[i*lda:], lda, b[j*k:], k, min(productRows, m-i), min(productCols, n-j), k, accumulate)
 	})
 }
 

@@ -34,7 +34,7 @@ func prepareProduct(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 	return func(b *graph.Batch) error {
 		t := b.Active(a.Rows)
 		cpu.Parallel(t, func(_, i int) { copy(y[i*out:(i+1)*out], bias) })
-		mulNT(cpu, y, out, x, w, t, out, in, true)
+		mulNT(cpu, y, out, x, in, w, t, out, in, true)
 		return nil
 	}, nil
 }
@@ -50,11 +50,39 @@ func productByInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, 
 			s.b = grow(s.b, out*in)
 			return func(b *graph.Batch) error {
 				transpose(cpu, s.b, a.In[1].Float32s(), out, in)
-				mulNT(cpu, a.Out.Float32s(), in, a.In[0].Float32s(), s.b, b.Active(a.Rows), in, out, false)
+				mulNT(cpu, a.Out.Float32s(), in, a.In[0].Float32s(), out, s.b, b.Active(a.Rows), in, out, false)
 				return nil
 			}, nil
 		},
 	}, grad, in[1])
+}
+
+// frozenRows is how many rows of a weight that is not a node are decoded at a
+// time to differentiate by the input.
+const frozenRows = 256
+
+// byInput is dx = dy·W of weights that no training changes. The derivative
+// passes through the rounding of the input, if any.
+func (d Dense) byInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+	out, width := d.Weight.Dims()
+	return gorgonia.ApplyOp(&graph.Function{
+		Base:  graph.Base{Kind: "linear by input", Attributes: d.Name, In: graph.Float32Tensors(2), Out: graph.Float32Tensor(2)},
+		Infer: func(in []tensor.Shape) (tensor.Shape, error) { return tensor.Shape{in[0][0], width}, nil },
+		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+			s := graph.Shared[products](a)
+			s.a, s.b = grow(s.a, frozenRows*width), grow(s.b, frozenRows*width)
+			return func(b *graph.Batch) error {
+				t, dy, dx := b.Active(a.Rows), a.In[0].Float32s(), a.Out.Float32s()
+				for row := 0; row < out; row += frozenRows {
+					n := min(frozenRows, out-row)
+					cpu.Parallel(n, func(_, i int) { d.Weight.DecodeRows(s.a[i*width:(i+1)*width], row+i, 1) })
+					transpose(cpu, s.b, s.a, n, width)
+					mulNT(cpu, dx, width, dy[row:], out, s.b, t, width, n, row > 0)
+				}
+				return nil
+			}, nil
+		},
+	}, grad)
 }
 
 // productByWeight is dW = dyᵀ·x.
@@ -70,7 +98,7 @@ func productByWeight(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node,
 				t := b.Active(a.Rows)
 				transpose(cpu, s.a, a.In[0].Float32s(), t, out)
 				transpose(cpu, s.b, a.In[1].Float32s(), t, in)
-				mulNT(cpu, a.Out.Float32s(), in, s.a, s.b, out, in, t, false)
+				mulNT(cpu, a.Out.Float32s(), in, s.a, t, s.b, out, in, t, false)
 				return nil
 			}, nil
 		},

@@ -120,6 +120,6 @@ func TestSelectOutputs(t *testing.T) {
 	}, "rope", "selected rows")
 	refused(t, []value{{[]int{6, 4}, make([]float32, 24)}}, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
 		x := SelectOutputs(b, "select", in[0])
-		return Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 4, Sinks: []float32{0}}.Apply(b, x, x, x)
+		return Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 4}.Apply(b, x, x, x, parameter(b, "sinks", []float32{0}, 1))
 	}, "attention", "selected rows")
 }
