@@ -107,7 +107,7 @@ func TestDeclarationsAgree(t *testing.T) {
 		return outline(b)
 	}
 	edges, operators := declare(dense)
-	if want := 1 + 1 + 17*3 + 3; len(edges) != want {
+	if want := 1 + 1 + 20*3 + 4; len(edges) != want {
 		t.Errorf("%d nodes, want %d", len(edges), want)
 	}
 	changing := map[string]bool{}
