@@ -16,10 +16,10 @@ const (
 
 // AttendScores computes the scores of a panel of queries over tiles of keys:
 //
-//	dst[r, p] = (Σ_d q[d, r]·k[p/16, d, p%16]) · scale
+//	dst[r, p] = Σ_d q[d, r]·k[p/16, d, p%16]
 //
 // Shapes: q [d, 8], k [tiles, d, 16], dst [8, 16·tiles] with row stride ldd.
-func AttendScores(dst []float32, ldd int, q, k []float32, d, tiles int, scale float32) {
+func AttendScores(dst []float32, ldd int, q, k []float32, d, tiles int) {
 	if d < 1 || tiles < 0 {
 		panic(fmt.Sprintf("kernel: %d tiles of keys of %d elements", tiles, d))
 	}
@@ -27,7 +27,7 @@ func AttendScores(dst []float32, ldd int, q, k []float32, d, tiles int, scale fl
 	checkLen("k", len(k), tiles*AttendTile*d)
 	checkMatrix("dst", len(dst), ldd, AttendRows, tiles*AttendTile)
 	if tiles > 0 {
-		attendScores(dst, ldd, q, k, d, tiles, scale)
+		attendScores(dst, ldd, q, k, d, tiles)
 	}
 }
 
@@ -51,7 +51,7 @@ func AttendValues(dst, w []float32, ldw int, v []float32, n, width int) {
 	}
 }
 
-func attendScoresGeneric(dst []float32, ldd int, q, k []float32, d, tiles int, scale float32) {
+func attendScoresGeneric(dst []float32, ldd int, q, k []float32, d, tiles int) {
 	for t := range tiles {
 		tile := k[t*AttendTile*d : (t+1)*AttendTile*d]
 		for r := range AttendRows {
@@ -61,9 +61,7 @@ func attendScoresGeneric(dst []float32, ldd int, q, k []float32, d, tiles int, s
 					s[p] = fma32(q[i*AttendRows+r], tile[i*AttendTile+p], s[p])
 				}
 			}
-			for p, v := range s {
-				dst[r*ldd+t*AttendTile+p] = v * scale
-			}
+			copy(dst[r*ldd+t*AttendTile:], s[:])
 		}
 	}
 }
@@ -82,4 +80,19 @@ func attendValuesGeneric(dst, w []float32, ldw int, v []float32, n, width int) {
 			}
 		}
 	}
+}
+
+// ExpSink computes the numerators of SoftmaxSink and returns its denominator:
+//
+//	m = max(scores..., sink); dst_k = Exp(scores_k - m)
+//	Sum(dst) + Exp(sink - m)
+//
+// Any NaN makes the denominator NaN.
+//
+// Shapes: dst, scores [K]; dst may be scores.
+func ExpSink(dst, scores []float32, sink float32) (sum float32) {
+	checkLen("scores", len(scores), len(dst))
+	m := max(Max(scores), sink) + 0
+	expSub(dst, scores, m)
+	return Sum(dst) + exp32(sink-m)
 }

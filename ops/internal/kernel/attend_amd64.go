@@ -2,13 +2,13 @@
 
 package kernel
 
-func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int, scale float32) {
+func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int) {
 	if useAVX512 {
-		attendScoresAVX512(&dst[0], ldd, &q[0], &k[0], d, tiles, scale)
+		attendScoresAVX512(&dst[0], ldd, &q[0], &k[0], d, tiles)
 	} else if useAVX2 {
-		attendScoresAVX2(&dst[0], ldd, &q[0], &k[0], d, tiles, scale)
+		attendScoresAVX2(&dst[0], ldd, &q[0], &k[0], d, tiles)
 	} else {
-		attendScoresGeneric(dst, ldd, q, k, d, tiles, scale)
+		attendScoresGeneric(dst, ldd, q, k, d, tiles)
 	}
 }
 
@@ -26,17 +26,17 @@ func attendValues(dst, w []float32, ldw int, v []float32, n, width int) {
 //
 //	for t, r, p := range tiles, 8, 16 {
 //		s := 0; for i := range d { s = fma(q[8*i+r], k[16*(t*d+i)+p], s) }
-//		dst[r*ldd+16*t+p] = s * scale
+//		dst[r*ldd+16*t+p] = s
 //	}
 //
 // They ask for the tiles behind the last to be brought into the cache, which
 // may lie outside k.
 //
 //go:noescape
-func attendScoresAVX512(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
+func attendScoresAVX512(dst *float32, ldd int, q, k *float32, d, tiles int)
 
 //go:noescape
-func attendScoresAVX2(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
+func attendScoresAVX2(dst *float32, ldd int, q, k *float32, d, tiles int)
 
 // attendValuesAVX512 and attendValuesAVX2 compute, for n > 0 and width > 0, a
 // multiple of 16:

@@ -2,11 +2,11 @@
 
 package kernel
 
-func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int, scale float32) {
+func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int) {
 	if useNEON {
-		attendScoresNEON(&dst[0], ldd, &q[0], &k[0], d, tiles, scale)
+		attendScoresNEON(&dst[0], ldd, &q[0], &k[0], d, tiles)
 	} else {
-		attendScoresGeneric(dst, ldd, q, k, d, tiles, scale)
+		attendScoresGeneric(dst, ldd, q, k, d, tiles)
 	}
 }
 
@@ -22,11 +22,11 @@ func attendValues(dst, w []float32, ldw int, v []float32, n, width int) {
 //
 //	for t, r, p := range tiles, 8, 16 {
 //		s := 0; for i := range d { s = fma(q[8*i+r], k[16*(t*d+i)+p], s) }
-//		dst[r*ldd+16*t+p] = s * scale
+//		dst[r*ldd+16*t+p] = s
 //	}
 //
 //go:noescape
-func attendScoresNEON(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
+func attendScoresNEON(dst *float32, ldd int, q, k *float32, d, tiles int)
 
 // attendValuesNEON computes, for n > 0 and width > 0, a multiple of 16:
 //

@@ -22,14 +22,12 @@
 
 // SCORE stores a row of scores, and steps to the next.
 #define SCORE(c0, c1) \
-	VMULPS Y3, c0, c0   \
-	VMULPS Y3, c1, c1   \
 	VMOVUPS c0, (DI)    \
 	VMOVUPS c1, 32(DI)  \
 	ADDQ R8, DI
 
-// func attendScoresAVX2(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
-TEXT ·attendScoresAVX2(SB), NOSPLIT, $0-52
+// func attendScoresAVX2(dst *float32, ldd int, q, k *float32, d, tiles int)
+TEXT ·attendScoresAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), R14
 	MOVQ ldd+8(FP), R8
 	SHLQ $2, R8
@@ -37,7 +35,6 @@ TEXT ·attendScoresAVX2(SB), NOSPLIT, $0-52
 	MOVQ d+32(FP), R9
 	SHLQ $6, R9              // bytes of a tile
 	MOVQ tiles+40(FP), DX
-	VBROADCASTSS scale+48(FP), Y3
 
 tile:
 	MOVQ q+16(FP), R13

@@ -22,17 +22,8 @@
 	VPXORD g, g, g \
 	VPXORD h, h, h
 
-// SCORES multiplies by the scale in Z10 and stores eight rows at R14, R8 bytes
-// apart, off bytes in. Clobbers R15.
+// SCORES stores eight rows at R14, R8 bytes apart, off bytes in. Clobbers R15.
 #define SCORES(off, a, b, c, d, e, f, g, h) \
-	VMULPS Z10, a, a \
-	VMULPS Z10, b, b \
-	VMULPS Z10, c, c \
-	VMULPS Z10, d, d \
-	VMULPS Z10, e, e \
-	VMULPS Z10, f, f \
-	VMULPS Z10, g, g \
-	VMULPS Z10, h, h \
 	VMOVUPS a, off(R14)          \
 	VMOVUPS b, off(R14)(R8*1)    \
 	VMOVUPS c, off(R14)(R8*2)    \
@@ -47,8 +38,8 @@
 // Rows 0-7 by the first tile of a pair are in Z16-Z23, by the second in
 // Z24-Z31. While a pair is multiplied the next is brought into the cache.
 //
-// func attendScoresAVX512(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
-TEXT ·attendScoresAVX512(SB), NOSPLIT, $0-52
+// func attendScoresAVX512(dst *float32, ldd int, q, k *float32, d, tiles int)
+TEXT ·attendScoresAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), R14
 	MOVQ ldd+8(FP), R8
 	SHLQ $2, R8
@@ -58,7 +49,6 @@ TEXT ·attendScoresAVX512(SB), NOSPLIT, $0-52
 	SHLQ $6, R9                 // bytes of a tile
 	LEAQ (R9)(R9*2), R10
 	MOVQ tiles+40(FP), DX
-	VBROADCASTSS scale+48(FP), Z10
 	SUBQ $2, DX
 	JLT  last
 

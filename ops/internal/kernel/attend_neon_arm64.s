@@ -34,22 +34,14 @@
 	FMLAE(0, i, 6, a+2) \
 	FMLAE(0, i, 7, a+3)
 
-#define SCALE4(a) \
-	FMUL(3, a+0, a+0) \
-	FMUL(3, a+1, a+1) \
-	FMUL(3, a+2, a+2) \
-	FMUL(3, a+3, a+3)
-
-// func attendScoresNEON(dst *float32, ldd int, q, k *float32, d, tiles int, scale float32)
-TEXT ·attendScoresNEON(SB), NOSPLIT, $0-52
+// func attendScoresNEON(dst *float32, ldd int, q, k *float32, d, tiles int)
+TEXT ·attendScoresNEON(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD ldd+8(FP), R1
 	LSL  $2, R1, R1
 	MOVD k+24(FP), R3
 	MOVD d+32(FP), R4
 	MOVD tiles+40(FP), R5
-	MOVWU scale+48(FP), R6
-	VDUP R6, V3.S4
 
 tile:
 	MOVD q+16(FP), R6
@@ -72,10 +64,6 @@ loop:
 	ROW(3, 28)
 	SUBS $1, R11, R11
 	BNE  loop
-	SCALE4(16)
-	SCALE4(20)
-	SCALE4(24)
-	SCALE4(28)
 	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R7)
 	ADD  R1, R7, R7
 	VST1 [V20.S4, V21.S4, V22.S4, V23.S4], (R7)

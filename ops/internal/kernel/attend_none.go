@@ -2,8 +2,8 @@
 
 package kernel
 
-func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int, scale float32) {
-	attendScoresGeneric(dst, ldd, q, k, d, tiles, scale)
+func attendScores(dst []float32, ldd int, q, k []float32, d, tiles int) {
+	attendScoresGeneric(dst, ldd, q, k, d, tiles)
 }
 
 func attendValues(dst, w []float32, ldw int, v []float32, n, width int) {

@@ -23,8 +23,8 @@ func TestAttendScores(t *testing.T) {
 					dm.guard()
 					dst := dm.floats(len(want), atEnd)
 					copy(dst, want)
-					AttendScores(dst, ldd, q, k, d, tiles, 0.3)
-					attendScoresGeneric(want, ldd, q, k, d, tiles, 0.3)
+					AttendScores(dst, ldd, q, k, d, tiles)
+					attendScoresGeneric(want, ldd, q, k, d, tiles)
 					if i := firstDiff(dst, want); i >= 0 {
 						t.Fatalf("d=%d tiles=%d %s: [%d, %d] = %x, want %x", d, tiles, values, i/ldd, i%ldd, dst[i], want[i])
 					}
@@ -82,12 +82,12 @@ func TestAttendValues(t *testing.T) {
 func TestAttendWrongLengthsPanic(t *testing.T) {
 	x := make([]float32, 8*64)
 	for i, f := range []func(){
-		func() { AttendScores(x, 16, x[:8], x[:16], 0, 1, 1) },
-		func() { AttendScores(x, 16, x[:8], x[:16], 1, -1, 1) },
-		func() { AttendScores(x, 16, x[:9], x[:16], 1, 1, 1) },
-		func() { AttendScores(x, 16, x[:8], x[:17], 1, 1, 1) },
-		func() { AttendScores(x, 15, x[:8], x[:16], 1, 1, 1) },
-		func() { AttendScores(x[:127], 16, x[:8], x[:16], 1, 1, 1) },
+		func() { AttendScores(x, 16, x[:8], x[:16], 0, 1) },
+		func() { AttendScores(x, 16, x[:8], x[:16], 1, -1) },
+		func() { AttendScores(x, 16, x[:9], x[:16], 1, 1) },
+		func() { AttendScores(x, 16, x[:8], x[:17], 1, 1) },
+		func() { AttendScores(x, 15, x[:8], x[:16], 1, 1) },
+		func() { AttendScores(x[:127], 16, x[:8], x[:16], 1, 1) },
 		func() { AttendValues(x[:128], x, 1, x[:16], -1, 16) },
 		func() { AttendValues(x[:64], x, 1, x[:8], 1, 8) },
 		func() { AttendValues(x[:0], x, 1, x[:0], 1, 0) },
@@ -116,7 +116,7 @@ func BenchmarkAttend(b *testing.B) {
 			q, k, w, o := make([]float32, AttendRows*d), make([]float32, n*d), make([]float32, AttendRows*(n+16)), make([]float32, AttendRows*d)
 			fill(newRand(), k, fills["normal"])
 			b.Run(fmt.Sprintf("scores/positions=%d", n), func(b *testing.B) {
-				benchAttend(b, name, n*d, func() { AttendScores(w, n+16, q, k, d, n/AttendTile, 0.125) })
+				benchAttend(b, name, n*d, func() { AttendScores(w, n+16, q, k, d, n/AttendTile) })
 			})
 			b.Run(fmt.Sprintf("values/positions=%d", n), func(b *testing.B) {
 				benchAttend(b, name, n*d, func() {
