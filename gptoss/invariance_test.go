@@ -137,7 +137,7 @@ func TestTruncate(t *testing.T) {
 	s := reference.Named()["window-16"]
 	c := open(t, writeShape(t, s))
 	m := compile(t, c.Config(), c, newCPU(t, 2), 40)
-	ids, other := tokens(40, s.Vocab), tokens(80, s.Vocab)[40:]
+	ids, other, long := tokens(40, s.Vocab), tokens(80, s.Vocab)[40:], tokens(160, s.Vocab)
 	want := alone(t, m, ids, 40)
 
 	r := newRunner(t, m, 1)
@@ -152,8 +152,19 @@ func TestTruncate(t *testing.T) {
 	if err := sameBits(r.logits[0], want); err != nil {
 		t.Errorf("after truncating to 10: %v", err)
 	}
+	if err := seq.Truncate(33); err != nil {
+		t.Fatal(err)
+	}
+	r.logits[0] = r.logits[0][:33*s.Vocab]
+	r.run([]part{{0, 7}}, [][]int32{ids})
+	if err := sameBits(r.logits[0], want); err != nil {
+		t.Errorf("after truncating to 33: %v", err)
+	}
+	r.run([]part{{0, 40}}, [][]int32{long})
+	r.run([]part{{0, 40}}, [][]int32{long})
+	r.run([]part{{0, 40}}, [][]int32{long})
 	if err := seq.Truncate(30); err == nil {
-		t.Error("a ring of 16 was truncated from 40 tokens to 30, 14 of which it had forgotten")
+		t.Error("a ring of 16 was truncated from 160 tokens to 30, whose window it had forgotten")
 	}
 	r.batch.Reset()
 	r.batch.Add(seq, 1)

@@ -11,12 +11,20 @@ import (
 	"github.com/seed-796a8800/tritium/internal/reference"
 )
 
-func attend(a Attention) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node { return a.Apply(b, in[0], in[1], in[2]) }
+func attend(a sunkAttention) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+	return func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+		return a.Apply(b, in[0], in[1], in[2], parameter(b, "sinks", a.Sinks, max(1, len(a.Sinks))))
+	}
+}
+
+// sunkAttention is attention with its sinks.
+type sunkAttention struct {
+	Attention
+	Sinks []float32
 }
 
 // decomposed is attention of one sequence in float64, by whole score matrices.
-func decomposed(a Attention, q, k, v []float32) []float64 {
+func decomposed(a sunkAttention, q, k, v []float32) []float64 {
 	d, w := a.HeadDim, a.KVHeads*a.HeadDim
 	rows := len(k) / w
 	out := make([]float64, rows*a.Heads*d)
@@ -45,17 +53,17 @@ func decomposed(a Attention, q, k, v []float32) []float64 {
 	return out
 }
 
-var attentions = []Attention{
-	{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1},
-	{Name: "attention", Heads: 4, KVHeads: 2, HeadDim: 16, Window: 8},
-	{Name: "attention", Heads: 6, KVHeads: 1, HeadDim: 7, Window: 3},
-	{Name: "attention", Heads: 3, KVHeads: 3, HeadDim: 24},
-	{Name: "attention", Heads: 8, KVHeads: 2, HeadDim: 64, Window: 1},
-	{Name: "attention", Heads: 8, KVHeads: 1, HeadDim: 64, Window: 128},
+var attentions = []sunkAttention{
+	{Attention: Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1}},
+	{Attention: Attention{Name: "attention", Heads: 4, KVHeads: 2, HeadDim: 16, Window: 8}},
+	{Attention: Attention{Name: "attention", Heads: 6, KVHeads: 1, HeadDim: 7, Window: 3}},
+	{Attention: Attention{Name: "attention", Heads: 3, KVHeads: 3, HeadDim: 24}},
+	{Attention: Attention{Name: "attention", Heads: 8, KVHeads: 2, HeadDim: 64, Window: 1}},
+	{Attention: Attention{Name: "attention", Heads: 8, KVHeads: 1, HeadDim: 64, Window: 128}},
 }
 
 // inputsOf draws queries, keys, values and sinks for rows tokens.
-func inputsOf(a *Attention, rows int) []value {
+func inputsOf(a *sunkAttention, rows int) []value {
 	r := newRandom()
 	a.Sinks = random(r, a.Heads)
 	q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
@@ -98,7 +106,7 @@ func TestSinks(t *testing.T) {
 			q, v := slices.Repeat([]float32{1}, n), make([]float32, n)
 			v[pick] = 1
 			out := compute(t, []value{{[]int{n, 1}, q}, {[]int{n, 1}, scores}, {[]int{n, 1}, v}},
-				attend(Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1, Sinks: []float32{sink}}))
+				attend(sunkAttention{Attention{Name: "attention", Heads: 1, KVHeads: 1, HeadDim: 1}, []float32{sink}}))
 			got = append(got, out[n-1])
 		}
 		return got
@@ -150,86 +158,28 @@ func TestWindow(t *testing.T) {
 
 func TestAttentionErrors(t *testing.T) {
 	x := func(w int) value { return value{[]int{4, w}, make([]float32, 4*w)} }
-	good := Attention{Name: "layer.attention", Heads: 4, KVHeads: 2, HeadDim: 8, Sinks: make([]float32, 4)}
-	change := func(f func(*Attention)) Attention {
+	good := sunkAttention{Attention{Name: "layer.attention", Heads: 4, KVHeads: 2, HeadDim: 8}, make([]float32, 4)}
+	change := func(f func(*sunkAttention)) sunkAttention {
 		a := good
 		f(&a)
 		return a
 	}
 	for _, tc := range []struct {
-		a       Attention
+		a       sunkAttention
 		q, k, v int
 		want    string
 	}{
 		{good, 16, 16, 16, "(4, 16)"},
 		{good, 32, 32, 16, "(4, 32)"},
 		{good, 32, 16, 32, "(4, 32)"},
-		{change(func(a *Attention) { a.KVHeads = 3 }), 32, 24, 24, "layer.attention: 4 query heads over 3"},
-		{change(func(a *Attention) { a.KVHeads = 0 }), 32, 16, 16, "over 0"},
-		{change(func(a *Attention) { a.HeadDim = 0 }), 32, 16, 16, "size 0"},
-		{change(func(a *Attention) { a.Heads = 0; a.Sinks = nil }), 32, 16, 16, "0 query heads"},
-		{change(func(a *Attention) { a.Sinks = a.Sinks[1:] }), 32, 16, 16, "3 sinks for 4 heads"},
-		{change(func(a *Attention) { a.Window = -1 }), 32, 16, 16, "a window of -1"},
+		{change(func(a *sunkAttention) { a.KVHeads = 3 }), 32, 24, 24, "layer.attention: 4 query heads over 3"},
+		{change(func(a *sunkAttention) { a.KVHeads = 0 }), 32, 16, 16, "over 0"},
+		{change(func(a *sunkAttention) { a.HeadDim = 0 }), 32, 16, 16, "size 0"},
+		{change(func(a *sunkAttention) { a.Heads = 0 }), 32, 16, 16, "0 query heads"},
+		{change(func(a *sunkAttention) { a.Sinks = a.Sinks[1:] }), 32, 16, 16, "3 sinks for 4 heads"},
+		{change(func(a *sunkAttention) { a.Window = -1 }), 32, 16, 16, "a window of -1"},
 	} {
 		refused(t, []value{x(tc.q), x(tc.k), x(tc.v)}, attend(tc.a), "attention", tc.want)
 	}
 	refused(t, []value{x(32), {[]int{5, 16}, make([]float32, 80)}, {[]int{5, 16}, make([]float32, 80)}}, attend(good), "attention")
-}
-
-// The cache alone: a ring holds the last window rows at position mod window.
-func TestCache(t *testing.T) {
-	const width = 2
-	row := func(p int) []float32 { return []float32{float32(p), float32(-p)} }
-	rows := func(lo, hi int) (x []float32) {
-		for p := lo; p < hi; p++ {
-			x = append(x, row(p)...)
-		}
-		return x
-	}
-	for _, window := range []int{0, 1, 3, 8} {
-		for _, chunk := range []int{1, 2, 3, 5, 20} {
-			c := &kvCache{width: width, window: window}
-			for at := 0; at < 20; {
-				n := min(chunk, 20-at)
-				if err := c.Reserve(at + n); err != nil {
-					t.Fatal(err)
-				}
-				c.store(rows(at, at+n), rows(at, at+n), at, n)
-				at += n
-				lo := 0
-				if window > 0 {
-					lo = max(0, at-window)
-				}
-				first, second := c.rows(lo, at)
-				got := slices.Concat(c.k[first[0]*width:first[1]*width], c.k[second[0]*width:second[1]*width])
-				if want := rows(lo, at); !slices.Equal(got, want) {
-					t.Fatalf("window %d, chunks of %d: %v, want %v", window, chunk, got, want)
-				}
-				if window > 0 && c.room() > window {
-					t.Fatalf("window %d: room for %d", window, c.room())
-				}
-			}
-		}
-	}
-}
-
-func TestCacheTruncate(t *testing.T) {
-	for _, tc := range []struct {
-		window, length, to int
-		ok                 bool
-	}{
-		{0, 20, 5, true}, {0, 20, 20, true}, {0, 20, 0, true}, {0, 20, 25, true},
-		{8, 8, 5, true}, {8, 8, 0, true}, {8, 5, 8, true}, // nothing was overwritten
-		{8, 9, 0, true}, {8, 9, 9, true}, {8, 9, 12, true}, {8, 9, 5, false}, {8, 20, 19, false}, {8, 20, 1, false},
-	} {
-		c := &kvCache{width: 1, window: tc.window, length: tc.length}
-		err := c.Truncate(tc.to)
-		want := min(tc.length, tc.to)
-		if !tc.ok {
-			want = tc.length
-		}
-		if (err == nil) != tc.ok || c.length != want {
-			t.Errorf("window %d, %d tokens to %d: %v, length %d", tc.window, tc.length, tc.to, err, c.length)
-		}
-	}
 }
