@@ -409,9 +409,11 @@ func TestLossGradients(t *testing.T) {
 		declare func(b *graph.Builder, name string, y, target *gorgonia.Node) *gorgonia.Node
 		row     func(y, target []float64) float64
 	}{
-		"squared error": {SquaredError, func(y, target []float64) (sum float64) {
+		"squared error": {func(b *graph.Builder, name string, y, target *gorgonia.Node) *gorgonia.Node {
+			return SquaredError(b, name, 2, y, target)
+		}, func(y, target []float64) (sum float64) {
 			for i, v := range y {
-				sum += (v - target[i]) * (v - target[i])
+				sum += (v - target[i]) * (v - target[i]) / 2
 			}
 			return sum
 		}},

@@ -10,13 +10,13 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// SquaredError is the squared distance of every row from its target:
-// e[t] = Σ (y[t] - target[t])².
+// SquaredError is the squared distance of every row from its target, in units
+// of norm: e[t] = Σ (y[t] - target[t])² / norm.
 //
 // Shapes: y and target [T, H] -> [T].
-func SquaredError(b *graph.Builder, name string, y, target *gorgonia.Node) *gorgonia.Node {
+func SquaredError(b *graph.Builder, name string, norm float64, y, target *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(name, &graph.Function{
-		Base: graph.Base{Kind: "squared error", Attributes: name, In: graph.Float32Tensors(2, 2), Out: graph.Float32Tensor(1)},
+		Base: graph.Base{Kind: "squared error", Attributes: fmt.Sprintf("%s /%g", name, norm), In: graph.Float32Tensors(2, 2), Out: graph.Float32Tensor(1)},
 		Infer: func(in []tensor.Shape) (tensor.Shape, error) {
 			if !in[0].Eq(in[1]) {
 				return nil, fmt.Errorf("the error of shape %v against %v", in[0], in[1])
@@ -31,25 +31,28 @@ func SquaredError(b *graph.Builder, name string, y, target *gorgonia.Node) *gorg
 					d := float64(v - want[i])
 					sum += d * d
 				}
-				a.Out.Float32s()[t] = float32(sum)
+				a.Out.Float32s()[t] = float32(sum / norm)
 			}
 			return func(b *graph.Batch) error {
 				cpu.Parallel(b.Active(a.Rows), do)
 				return nil
 			}, nil
 		},
-		Gradient: graph.Gradient{errorByRow, nil},
+		Gradient: graph.Gradient{errorByRow(norm), nil},
 	}, y, target)
 }
 
-// errorByRow is dy[t] = 2·de[t]·(y[t] - target[t]).
-func errorByRow(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-	return gorgonia.ApplyOp(rowFunction("squared error by row", "", []int{2, 2, 1}, 0, 0, func(dst, _ []float32, in [][]float32) {
-		y, want, e := in[0], in[1], 2*in[2][0]
-		for i := range dst {
-			dst[i] = e * (y[i] - want[i])
-		}
-	}), in[0], in[1], grad)
+// errorByRow is dy[t] = 2·de[t]·(y[t] - target[t]) / norm.
+func errorByRow(norm float64) graph.Derivative {
+	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+		return gorgonia.ApplyOp(rowFunction("squared error by row", fmt.Sprintf("/%g", norm), []int{2, 2, 1}, 0, 0,
+			func(dst, _ []float32, in [][]float32) {
+				y, want, e := in[0], in[1], 2*in[2][0]/float32(norm)
+				for i := range dst {
+					dst[i] = e * (y[i] - want[i])
+				}
+			}), in[0], in[1], grad)
+	}
 }
 
 // Divergence is the Kullback-Leibler divergence of every row's distribution

@@ -82,11 +82,11 @@ func TestScratch(t *testing.T) {
 		tr.latents[p.Name] = l
 	}
 	start := time.Now()
-	trn, err := newTrainer(cpu, tr, layerIndex, 512, x, target, TrainOptions{Steps: steps, Batch: batch})
+	trn, err := newTrainer(cpu, reconstruction(tr, layerIndex, 512, x, target), TrainOptions{Steps: steps, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Println("compile", time.Since(start), "arena MB", trn.step.ArenaBytes()>>20, "held", trn.held, "of", trn.windows)
+	fmt.Println("compile", time.Since(start), "arena MB", trn.step.plan.ArenaBytes()>>20, "held", trn.held, "of", trn.goal.windows)
 	e, err := trn.heldOut()
 	fmt.Println("before", e, err)
 	start = time.Now()

@@ -154,7 +154,7 @@ func TestLayerGradient(t *testing.T) {
 		b := graph.NewBuilder()
 		in := b.Input("stream", tensor.Float32, rows, c.Hidden)
 		want := b.Input("target", tensor.Float32, rows, c.Hidden)
-		loss := b.Try(gorgonia.Sum(ops.SquaredError(b, "error", gptoss.DeclareLayer(b, c, layers, index, in), want)))
+		loss := b.Try(gorgonia.Sum(ops.SquaredError(b, "error", 1, gptoss.DeclareLayer(b, c, layers, index, in), want)))
 		if err := b.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,8 @@ func wide(x []float32) []float64 {
 func TestTrainerLearns(t *testing.T) {
 	const window, windows = 8, 24
 	var first []float32
-	for _, threads := range []int{1, 3} {
+	for _, c := range []struct{ threads, micro int }{{1, 6}, {3, 6}, {2, 2}} {
+		threads, micro := c.threads, c.micro
 		r := rand.New(rand.NewPCG(7, 8))
 		layers, c := randomLayer(r)
 		teacher, _ := randomLayer(rand.New(rand.NewPCG(7, 8)))
@@ -271,7 +272,8 @@ func TestTrainerLearns(t *testing.T) {
 		}
 		x := gaussian(r, windows*window*c.Hidden, 1)
 		target := teacherOutput(t, teacher, c, x, window)
-		tr, err := newTrainer(newCPU(t, threads), layers, 0, window, x, target, TrainOptions{Steps: 150, Batch: 6, Rate: 1e-2, Seed: 3})
+		tr, err := newTrainer(newCPU(t, threads), reconstruction(layers, 0, window, x, target),
+			TrainOptions{Steps: 150, Batch: 6, Micro: micro, Rate: 1e-2, Seed: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,6 +300,9 @@ func TestTrainerLearns(t *testing.T) {
 		var all []float32
 		for _, p := range tr.params {
 			all = append(all, p.value...)
+		}
+		if micro < 6 {
+			continue // the sums of derivatives round differently
 		}
 		if first == nil {
 			first = all
