@@ -52,6 +52,10 @@ func (m *Model) Logits(i int) []float32 {
 	return m.logits[i*v : (i+1)*v]
 }
 
+// AllLogits returns the logits of all wanted rows of the last batch, [T, V].
+// The next run overwrites them.
+func (m *Model) AllLogits() []float32 { return m.logits }
+
 // Append runs tokens through the model in chunks and leaves the logits of the
 // last of them in Logits(0). b is the batch to use; it is reset.
 func (m *Model) Append(b *graph.Batch, seq *graph.Sequence, ids []int32) error {

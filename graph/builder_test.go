@@ -165,3 +165,16 @@ func TestApplyCopiesItsInputs(t *testing.T) {
 		t.Error(err, value(t, p, z))
 	}
 }
+
+// TestGradNamesTheObstacle: an operator without derivatives is an error with
+// its name, where gorgonia would panic.
+func TestGradNamesTheObstacle(t *testing.T) {
+	b := graph.NewBuilder()
+	x := b.Input("x", tensor.Float32, 2, 3)
+	y := b.Apply("copied", newToy("copy", "", 1, 0, func(dst []float32, in [][]float32) { copy(dst, in[0]) }), x)
+	loss := b.Try(gorgonia.Sum(y))
+	b.Grad(loss, x)
+	if err := b.Err(); err == nil || !strings.Contains(err.Error(), "copied: copy cannot be differentiated") {
+		t.Errorf("error %v", err)
+	}
+}

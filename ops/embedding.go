@@ -10,6 +10,7 @@ import (
 
 type embedding struct {
 	graph.Base
+	graph.Gradient // none: no training changes the table
 	table  Matrix
 	v, hid int
 }

@@ -106,13 +106,9 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 		return nil, err
 	}
 	t.params = params
-	total := b.Try(gorgonia.Sum(loss))
+	grads := b.Grad(b.Try(gorgonia.Sum(loss)), nodes...)
 	if err := b.Err(); err != nil {
 		return nil, err
-	}
-	grads, err := gorgonia.Grad(total, nodes...)
-	if err != nil {
-		return nil, fmt.Errorf("quantize: differentiating: %w", err)
 	}
 	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
@@ -54,6 +55,32 @@ func (t *trainable) ExpertLinear(name string) ops.ExpertLinear {
 	return t.Weights.ExpertLinear(name)
 }
 
+// add appends a matrix, an expert's or the only one: its weights, and what they
+// were fitted to. Training starts half way between the two, where a rounding
+// that the fit chose against the nearest is still open.
+func (l *latent) add(w []float32, fit Fit) {
+	for i, v := range w {
+		l.weight = append(l.weight, (v+fit.Scales[i/l.group]*float32(fit.Codes[i]))/2)
+	}
+	l.scales = append(l.scales, fit.Scales...)
+}
+
+// fit returns the i-th matrix as it is rounded now.
+func (l *latent) fit(i int) Fit {
+	last := len(l.shape) - 1
+	n := l.shape[last-1] * l.shape[last]
+	f := Fit{Codes: make([]int8, n), Scales: slices.Clone(l.scales[i*n/l.group : (i+1)*n/l.group])}
+	for k, w := range l.weight[i*n : (i+1)*n] {
+		switch half := f.Scales[k/l.group] / 2; {
+		case w > half:
+			f.Codes[k] = 1
+		case w < -half:
+			f.Codes[k] = -1
+		}
+	}
+	return f
+}
+
 // nodes declares a projection's parameters.
 func (l *latent) nodes(b *graph.Builder, name string) (weight, bias *gorgonia.Node) {
 	part := lastPart(name)
@@ -100,6 +127,10 @@ func (l trainedExperts) Apply(b *graph.Builder, x, routing *gorgonia.Node) *gorg
 	return ops.ExpertProduct(b, lastPart(l.name), l.active, l.inputs(b, l.name, x), routing, w, bias)
 }
 
+// othersRate is the rate of what is not rounded, relative to that of latent
+// weights: scales, biases, norms, sinks and the router.
+const othersRate = .5
+
 // parametersOf returns the parameters of a layer with their nodes, in an order
 // that is always the same.
 func (t *trainable) parametersOf(b *graph.Builder, layer int) (ps []parameter, nodes gorgonia.Nodes, err error) {
@@ -107,14 +138,13 @@ func (t *trainable) parametersOf(b *graph.Builder, layer int) (ps []parameter, n
 		ps = append(ps, parameter{name: name, value: value, rate: rate})
 		nodes = append(nodes, node)
 	}
-	const others = .5 // of the weights' rate: quantization.md, "reconstruct"
 	n := gptoss.LayerNames(layer)
 	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
 		node, ok := b.Lookup(name)
 		if !ok {
 			return nil, nil, fmt.Errorf("quantize: the declaration has no parameter %s", name)
 		}
-		add(name, node, t.Vector(name), others)
+		add(name, node, t.Vector(name), othersRate)
 	}
 	for _, p := range t.config.LayerProjections(layer) {
 		l, ok := t.latents[p.Name]
@@ -123,12 +153,12 @@ func (t *trainable) parametersOf(b *graph.Builder, layer int) (ps []parameter, n
 		}
 		rate := float32(1)
 		if l.group == 0 {
-			rate = others
+			rate = othersRate
 		}
 		add(p.Name+".weight", l.weightNode, l.weight, rate)
-		add(p.Name+".bias", l.biasNode, l.bias, others)
+		add(p.Name+".bias", l.biasNode, l.bias, othersRate)
 		if l.group > 0 {
-			add(p.Name+".scales", l.scalesNode, l.scales, others)
+			add(p.Name+".scales", l.scalesNode, l.scales, othersRate)
 			s := &ps[len(ps)-1]
 			s.positive = true
 			for _, v := range l.scales {

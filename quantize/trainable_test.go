@@ -348,3 +348,71 @@ func teacherOutput(t *testing.T, layers *trainable, c gptoss.Config, x []float32
 	}
 	return append([]float32(nil), y.Float32s()...)
 }
+
+// trainableNano is nano with ternary latents, fitted by stage 1.
+func trainableNano(t *testing.T, cpu *graph.CPU, source *gptoss.Checkpoint) *trainable {
+	t.Helper()
+	c := source.Config()
+	m := &trainable{Weights: source, config: &c, vectors: map[string][]float32{}, latents: map[string]*latent{}}
+	f, r := NewFitter(cpu), &run{cpu: cpu}
+	for layer := range c.Layers {
+		for _, p := range c.LayerProjections(layer) {
+			if !p.Quantizable {
+				continue
+			}
+			l := &latent{shape: []int{p.Out, p.In}, group: 64}
+			matrices := []ops.Matrix{source.Matrix(p.Name)}
+			if p.Experts > 0 {
+				l.shape, matrices = []int{p.Experts, p.Out, p.In}, source.ExpertMatrices(p.Name)
+				l.bias = source.Vector(p.Name + "_bias")
+			} else {
+				l.bias = source.Vector(p.Name + ".bias")
+			}
+			for _, w := range matrices {
+				w := r.decode(w)
+				fit, err := f.Ternary(w, p.Out, p.In, l.group, nil, Stage1, FitOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.add(w, fit)
+			}
+			m.latents[p.Name] = l
+		}
+	}
+	return m
+}
+
+// TestDistillation: training the whole model end to end brings its next-token
+// distribution closer to the original's on windows it has not seen.
+func TestDistillation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute of training")
+	}
+	const window = 64
+	cpu, source := newCPU(t, 2), openNano(t)
+	tokens := nanoTokens(t, source, 24*window)
+	teacher, err := newTeacher(cpu, source, window, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := newTrainer(cpu, distillation(trainableNano(t, cpu, source), teacher, tokens),
+		TrainOptions{Steps: 12, Batch: 4, HeldOut: 1. / 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := tr.heldOut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.train(t.Context(), func(step int, loss float64) { t.Logf("step %d: %.3f", step, loss) }); err != nil {
+		t.Fatal(err)
+	}
+	after, err := tr.heldOut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("held-out divergence %.3f, then %.3f", before, after)
+	if !(after < .9*before) {
+		t.Errorf("training took the held-out divergence from %.3f to %.3f", before, after)
+	}
+}
