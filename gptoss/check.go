@@ -57,7 +57,7 @@ func (c *Checkpoint) checkFormats() error {
 		case f.Kind == FormatTernary && !p.Quantizable:
 			return fmt.Errorf("%s has format ternary; only attention and expert projections can be", name)
 		case f.Kind == FormatTernary:
-			if _, _, err := ternaryop.Layout(p.Out, p.In, f.Group); err != nil {
+			if _, _, err := ternaryop.Layout(ternaryop.Ternary2, p.Out, p.In, f.Group); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		case p.Experts > 0:
@@ -110,7 +110,7 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 
 // checkTernary compares sizes only: the packed shapes are the layout's.
 func (c *Checkpoint) checkTernary(p Projection, f Format) error {
-	codes, scales, err := ternaryop.Layout(p.Out, p.In, f.Group)
+	codes, scales, err := ternaryop.Layout(ternaryop.Ternary2, p.Out, p.In, f.Group)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}

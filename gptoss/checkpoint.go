@@ -222,7 +222,7 @@ func (c *Checkpoint) ExpertMatrices(name string) []ops.Matrix {
 // ternary returns a packed projection over the mapped file.
 func (c *Checkpoint) ternary(name string, experts int) *ternaryop.Stack {
 	p := c.config.Projections()[name]
-	s, err := ternaryop.StackFromBytes(experts, p.Out, p.In, c.Format(name).Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
+	s, err := ternaryop.StackFromBytes(ternaryop.Ternary2, experts, p.Out, p.In, c.Format(name).Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
 	if err != nil {
 		panic(fmt.Sprintf("gptoss: %s: %v; Open checks every projection", name, err))
 	}

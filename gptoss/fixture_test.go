@@ -146,7 +146,7 @@ func quantize(t testing.TB, source string, mixed bool) quantized {
 	var packed, dense []stored
 	gone := map[string]bool{}
 	for _, p := range c.config.ProjectionList() {
-		f := Format{Kind: FormatTernary, Group: ternaryop.Groups(p.In, 32)}
+		f := Format{Kind: FormatTernary, Group: ternaryop.Ternary2.Groups(p.In, 32)}
 		switch {
 		case p.Name == EmbeddingName:
 			f = Format{Kind: FormatInt4, Group: 32}
@@ -220,7 +220,7 @@ func round(t testing.TB, ms []ops.Matrix, f Format) (codes, scales stored, weigh
 		switch f.Kind {
 		case FormatTernary:
 			packed := ternary(t, dense, out, in, f.Group)
-			packed.Dequantize(dense, 0, out)
+			packed.DecodeRows(dense, 0, out)
 			codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
 			codes.Shape, scales.Shape = []int{len(codes.data)}, []int{len(scales.data) / 2}
 		case FormatInt8:
@@ -253,7 +253,7 @@ func ternary(t testing.TB, w []float32, out, in, group int) *ternaryop.Matrix {
 			scales = append(scales, float32(scale))
 		}
 	}
-	m, err := ternaryop.Pack(codes, scales, out, in, group)
+	m, err := ternaryop.Pack(ternaryop.Ternary2, codes, scales, out, in, group)
 	if err != nil {
 		t.Fatal(err)
 	}

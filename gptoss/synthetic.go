@@ -166,7 +166,7 @@ func (s Synthetic) format(p Projection) (Format, error) {
 		if want == 0 {
 			want = 192
 		}
-		g := ternaryop.Groups(p.In, want)
+		g := ternaryop.Ternary2.Groups(p.In, want)
 		return Format{Kind: FormatTernary, Group: g, Bits: 2 + 16/float64(g)}, nil
 	case p.Experts > 0:
 		return Format{Kind: FormatMXFP4, Bits: 4.25}, nil
@@ -184,7 +184,7 @@ func weights(p Projection, f Format) ([]made, error) {
 	var list []made
 	switch f.Kind {
 	case FormatTernary:
-		codes, scales, err := ternaryop.Layout(p.Out, p.In, f.Group)
+		codes, scales, err := ternaryop.Layout(ternaryop.Ternary2, p.Out, p.In, f.Group)
 		if err != nil {
 			return nil, err
 		}

@@ -78,7 +78,7 @@ func TestSyntheticCodes(t *testing.T) {
 			continue
 		}
 		f := c.Format(name)
-		m, err := ternaryop.FromBytes(max(1, p.Experts)*p.Out, p.In, f.Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
+		m, err := ternaryop.FromBytes(ternaryop.Ternary2, max(1, p.Experts)*p.Out, p.In, f.Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -115,7 +115,7 @@ func (r *run) fitTernary(p gptoss.Projection, group int, w ops.Matrix, m *Moment
 	if err != nil {
 		return nil, fit, err
 	}
-	packed, err := ternaryop.Pack(fit.Codes, fit.Scales, p.Out, p.In, group)
+	packed, err := ternaryop.Pack(ternaryop.Ternary2, fit.Codes, fit.Scales, p.Out, p.In, group)
 	return packed, fit, err
 }
 

@@ -107,11 +107,11 @@ func (o Options) format(p gptoss.Projection) (gptoss.Format, error) {
 	}
 	switch how {
 	case StoreTernary:
-		g := ternaryop.Groups(p.In, o.Group)
+		g := ternaryop.Ternary2.Groups(p.In, o.Group)
 		if p.In%g != 0 {
 			return gptoss.Format{}, fmt.Errorf("quantize: %s has %d inputs, which no group of 16 or more divides; store it as int8 or bf16", p.Name, p.In)
 		}
-		codes, scales, err := ternaryop.Layout(p.Out, p.In, g)
+		codes, scales, err := ternaryop.Layout(ternaryop.Ternary2, p.Out, p.In, g)
 		if err != nil {
 			return gptoss.Format{}, err
 		}

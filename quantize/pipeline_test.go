@@ -239,7 +239,7 @@ func TestFittedToWhatItSees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		packed, err := ternaryop.Pack(fit.Codes, fit.Scales, out, in, 64)
+		packed, err := ternaryop.Pack(ternaryop.Ternary2, fit.Codes, fit.Scales, out, in, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
