@@ -1,0 +1,5 @@
+//go:build !purego
+
+package t16
+
+func nativeTernary5() bool { return false }
