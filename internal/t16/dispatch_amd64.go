@@ -12,7 +12,9 @@ var (
 // mulTile computes one tile by the best kernel for its format and width.
 func mulTile(c *tile) {
 	if c.format != Ternary2 {
-		tileGeneric(c)
+		if !mulIntTile(c) {
+			tileGeneric(c)
+		}
 		return
 	}
 	if useVNNI {
@@ -56,7 +58,10 @@ func mulTile(c *tile) {
 // stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
 // lanes than another pass over the weights would cost.
 func stripWidth(f Format, rem int) int {
-	if f != Ternary2 {
+	switch f {
+	case Int4, Int8:
+		return intStripWidth(rem)
+	case Ternary5:
 		return min(rem, 8)
 	}
 	if useVNNI {
