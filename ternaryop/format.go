@@ -14,35 +14,39 @@ type Format uint8
 
 // The formats, by the bits of a weight without its scale.
 const (
-	Ternary2 = Format(t16.Ternary2) // 2 bits: -1, 0, +1
-	Ternary5 = Format(t16.Ternary5) // 1.6 bits: five of -1, 0, +1 in a byte
-	Int4     = Format(t16.Int4)     // 4 bits: -8..7
-	Int8     = Format(t16.Int8)     // 8 bits: -128..127
+	Ternary2 Format = iota // 2 bits: -1, 0, +1
+	Ternary5               // 1.6 bits: five of -1, 0, +1 in a byte
+	Int4                   // 4 bits: -8..7
+	Int8                   // 8 bits: -128..127
+
+	expanded // Ternary5 after [Stack.Expand]; never on disk
 )
 
 // packing says how a format fills a byte: with digits to a base, each a weight
 // plus an offset, the first column's the lowest.
 type packing struct {
 	name         string
+	kernel       t16.Format
 	base, digits int
 	low, high    int // the weights there are; the offset is -low
 	align        int // columns are padded to a multiple of it, and groups are multiples
 }
 
 // The columns of Ternary5 are padded to whole blocks of Ternary2 too, so that
-// every such matrix can be rewritten as one where that is what the processor
-// multiplies fast.
+// every such matrix can be rewritten with 2 bits a weight where that is what
+// the processor multiplies fast.
 var packings = [...]packing{
-	Ternary2: {name: "ternary", base: 4, digits: 4, low: -1, high: 1, align: 16},
-	Ternary5: {name: "ternary1.6", base: 3, digits: 5, low: -1, high: 1, align: 80},
-	Int4:     {name: "int4", base: 16, digits: 2, low: -8, high: 7, align: 16},
-	Int8:     {name: "int8", base: 256, digits: 1, low: -128, high: 127, align: 16},
+	Ternary2: {"ternary", t16.Ternary2, 4, 4, -1, 1, 16},
+	Ternary5: {"ternary1.6", t16.Ternary5, 3, 5, -1, 1, 80},
+	Int4:     {"int4", t16.Int4, 16, 2, -8, 7, 16},
+	Int8:     {"int8", t16.Int8, 256, 1, -128, 127, 16},
+	expanded: {"ternary1.6 expanded", t16.Ternary2, 4, 4, -1, 1, 80},
 }
 
 // ParseFormat returns the format of the given name: "ternary", "ternary1.6",
 // "int4" or "int8".
 func ParseFormat(name string) (Format, error) {
-	for f, p := range packings {
+	for f, p := range packings[:expanded] {
 		if p.name == name {
 			return Format(f), nil
 		}
@@ -57,6 +61,10 @@ func (f Format) String() string {
 	}
 	return packings[f].name
 }
+
+// Native says whether the kernels of this processor multiply weights of the
+// format as fast as they read them. Where they do not, [Stack.Expand] helps.
+func (f Format) Native() bool { return f != Ternary5 || t16.NativeTernary5() }
 
 func (f Format) valid() bool { return int(f) < len(packings) }
 
@@ -105,12 +113,12 @@ func (f Format) join(w []int8) byte {
 // split is the inverse of join; the base is spelled out so that no division is
 // by a variable.
 func (f Format) split(b byte) (w [5]int8) {
-	switch f {
-	case Ternary2:
+	switch packings[f].kernel {
+	case t16.Ternary2:
 		return [5]int8{int8(b&3) - 1, int8(b>>2&3) - 1, int8(b>>4&3) - 1, int8(b>>6) - 1}
-	case Ternary5:
-		return [5]int8{int8(b%3) - 1, int8(b/3%3) - 1, int8(b/9%3) - 1, int8(b/27%3) - 1, int8(b/81%3) - 1}
-	case Int4:
+	case t16.Ternary5:
+		return [5]int8{int8(b%3) - 1, int8(b/3%3) - 1, int8(b/9%3) - 1, int8(b/27%3) - 1, int8(min(b/81, 2)) - 1}
+	case t16.Int4:
 		return [5]int8{int8(b&15) - 8, int8(b>>4) - 8}
 	}
 	return [5]int8{int8(b ^ 0x80)} // b - 128
@@ -122,8 +130,8 @@ func (f Format) split(b byte) (w [5]int8) {
 // Shapes: codes [8·N].
 func (f Format) firstBad(codes []byte) int {
 	const ones, top = 0x0101010101010101, 0x8080808080808080
-	if f != Ternary2 && f != Ternary5 {
-		return -1 // they use every byte
+	if packings[f].high > 1 {
+		return -1 // integers use every byte
 	}
 	for i := 0; i < len(codes); i += 8 {
 		x := binary.LittleEndian.Uint64(codes[i:])

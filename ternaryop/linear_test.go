@@ -38,7 +38,7 @@ func TestLinear(t *testing.T) {
 	})
 }
 
-// The same codes and scales give the same bits in either ternary format.
+// The same codes and scales give the same bits in either ternary format, and expanded.
 func TestTernaryFormatsAgree(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	for _, s := range []struct{ rows, out, in, group int }{{1, 33, 80, 80}, {5, 48, 320, 80}, {26, 17, 2880, 320}, {3, 40, 150, 160}} {
@@ -53,6 +53,17 @@ func TestTernaryFormatsAgree(t *testing.T) {
 		want := compute(t, []value{x}, project(Linear{Name: "q_proj", Weight: *two, Bias: bias}))
 		if !slices.Equal(got, want) {
 			t.Errorf("%+v: five weights a byte give other results than two bits a weight", s)
+		}
+		stack, err := StackFromBytes(Ternary5, 1, s.out, s.in, s.group, five.Codes, five.Scales)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x2, err := stack.Expand(make([]byte, stack.ExpandedBytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := compute(t, []value{x}, project(Linear{Name: "q_proj", Weight: x2.At(0), Bias: bias})); !slices.Equal(got, want) {
+			t.Errorf("%+v: expanded weights give other results than two bits a weight", s)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func Layout(f Format, out, in, group int) (codeBytes, scaleBytes int, err error)
 	if !f.valid() {
 		return 0, 0, fmt.Errorf("ternaryop: unknown %v", f)
 	}
-	align, most := packings[f].align, t16.Format(f).MaxK()
+	align, most := packings[f].align, packings[f].kernel.MaxK()
 	switch {
 	case out < 1 || in < 1:
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is empty", out, in)
@@ -112,6 +112,6 @@ func (m *Matrix) Validate() error {
 
 // weights is m as the kernels take it, with a bias [Out] or nil.
 func (m *Matrix) weights(bias []float32) t16.Weights {
-	return t16.Weights{Format: t16.Format(m.Format), Codes: m.Codes, Scales: m.Scales, Bias: bias,
+	return t16.Weights{Format: packings[m.Format].kernel, Codes: m.Codes, Scales: m.Scales, Bias: bias,
 		Out: m.Out, K: m.Cols(), Group: m.Group}
 }

@@ -103,16 +103,16 @@ func TestBytes(t *testing.T) {
 
 func TestFormatNames(t *testing.T) {
 	eachFormat(t, func(t *testing.T, f Format) {
-		if got, err := ParseFormat(f.String()); got != f || err != nil {
+		if got, err := ParseFormat(f.String()); (got == f && err == nil) != (f != expanded) {
 			t.Errorf("ParseFormat(%q) = %v, %v", f.String(), got, err)
 		}
 	})
-	for _, name := range []string{"", "Ternary", "format 4"} {
+	for _, name := range []string{"", "Ternary", "format 5"} {
 		if _, err := ParseFormat(name); err == nil || !strings.Contains(err.Error(), strconv.Quote(name)) {
 			t.Errorf("ParseFormat(%q): %v", name, err)
 		}
 	}
-	if _, _, err := Layout(4, 16, 16, 16); err == nil || !strings.Contains(err.Error(), "unknown format 4") {
+	if _, _, err := Layout(5, 16, 16, 16); err == nil || !strings.Contains(err.Error(), "unknown format 5") {
 		t.Error(err)
 	}
 }
@@ -256,7 +256,7 @@ func TestPackRefuses(t *testing.T) {
 		{"4 bits, code 8", Int4, 8, 1, 1, 16, 16, 16, 1, "code [0, 3] is 8, none of -8 to 7"},
 		{"4 bits, code -9", Int4, -9, 1, 1, 16, 16, 16, 1, "code [0, 3] is -9"},
 		{"8 bits, too wide", Int8, 0, 1, 1, 1<<16 + 1, 16, 16, 1, "at most 65536"},
-		{"no format", 4, 0, 1, 1, 16, 16, 16, 1, "unknown format 4"},
+		{"no format", 5, 0, 1, 1, 16, 16, 16, 1, "unknown format 5"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			codes, scales := make([]int8, c.codes), slices.Repeat([]float32{c.scale}, c.scales)
@@ -379,6 +379,39 @@ func TestStack(t *testing.T) {
 	}
 }
 
+// Expanded weights are the same weights, whatever the split over goroutines.
+func TestExpand(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 9))
+	for _, c := range []struct{ e, out, in, group int }{{1, 1, 1, 80}, {1, 40, 192, 240}, {3, 33, 100, 80}, {2, 16, 4096, 320}, {1, 9000, 2880, 320}} {
+		s, _ := randomStack(t, rng, Ternary5, c.e, c.out, c.in, c.group)
+		x, err := s.Expand(make([]byte, s.ExpandedBytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e := range c.e {
+			five, two := s.At(e), x.At(e)
+			if err := two.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			codes, scales := five.Unpack()
+			gotCodes, gotScales := two.Unpack()
+			if !slices.Equal(gotCodes, codes) || !slices.Equal(gotScales, scales) {
+				t.Fatalf("%+v: expert %d changed", c, e)
+			}
+		}
+		if _, err := s.Expand(make([]byte, s.ExpandedBytes()-1)); err == nil {
+			t.Error("expanded into too few bytes")
+		}
+		if _, err := x.Expand(make([]byte, x.ExpandedBytes())); err == nil || !strings.Contains(err.Error(), "want ternary1.6") {
+			t.Errorf("expanded twice: %v", err)
+		}
+		s.Codes = s.Codes[:len(s.Codes)-1]
+		if _, err := s.Expand(make([]byte, s.ExpandedBytes())); err == nil {
+			t.Error("expanded a broken stack")
+		}
+	}
+}
+
 // The whole path: what was packed, multiplied by the kernels, is the dequantized product in float64.
 func TestProductOfPackedMatrix(t *testing.T) {
 	eachFormat(t, func(t *testing.T, f Format) {
@@ -396,7 +429,7 @@ func checkProduct(t *testing.T, rng *rand.Rand, f Format, out, in, group, tokens
 		bias[r] = rng.Float32()
 	}
 	var p t16.Panel
-	p.Reset(t16.Format(f), m.Cols(), m.Group, tokens)
+	p.Reset(packings[f].kernel, m.Cols(), m.Group, tokens)
 	q, scale := make([][]int8, tokens), make([]float32, tokens)
 	for i := range tokens {
 		x := random(rng, in)
