@@ -1,5 +1,0 @@
-//go:build !purego
-
-package t16
-
-func nativeTernary5() bool { return false }
