@@ -59,7 +59,7 @@ func mulTile(c *tile) {
 // lanes than another pass over the weights would cost.
 func stripWidth(f Format, rem int) int {
 	switch f {
-	case Int4, Int8:
+	case Int4, Int8, MXFP4:
 		return intStripWidth(rem)
 	case Ternary5:
 		return min(rem, 8)
