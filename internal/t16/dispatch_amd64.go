@@ -55,7 +55,7 @@ func mulTile(c *tile) {
 // on.
 func stripWidth(f Format, rem int) int {
 	switch {
-	case f == Int4 || f == Int8:
+	case f == Int4, f == Int8, f == MXFP4:
 		return intStripWidth(rem)
 	case f == Ternary5 && !useVBMI, !useAVX2:
 		return min(rem, 8)

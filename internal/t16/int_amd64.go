@@ -2,17 +2,21 @@
 
 package t16
 
-// mulIntTile computes one tile of Int4 or Int8 and says whether it has a kernel for its width.
+// mulIntTile computes one tile of Int4, Int8 or MXFP4 and says whether it has a kernel for its width.
 func mulIntTile(c *tile) bool {
 	switch {
 	case useVNNI && c.format == Int4:
 		return mulInt4VNNI(c)
 	case useVNNI && c.format == Int8:
 		return mulInt8VNNI(c)
+	case useVNNI && c.format == MXFP4:
+		return mulMXFP4VNNI(c)
 	case useAVX2 && c.format == Int4:
 		return mulInt4AVX2(c)
 	case useAVX2 && c.format == Int8:
 		return mulInt8AVX2(c)
+	case useAVX2 && hasFMA && c.format == MXFP4:
+		return mulMXFP4AVX2(c)
 	}
 	return false
 }

@@ -86,3 +86,27 @@ func BenchmarkIntStream(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkMXFP4Stream is decoding from rows as they are published.
+func BenchmarkMXFP4Stream(b *testing.B) {
+	mem := stream(b)
+	eachISA(b, func(b *testing.B) {
+		for _, tokens := range []int{1, 2, 4} {
+			const k = 2880
+			w := &MXFP4Rows{Out: len(mem) / (k/2 + k/32) / TileRows * TileRows, K: k}
+			w.Blocks = mem[:w.Out*k/2]
+			w.Scales = mem[len(w.Blocks):][:w.Out*k/32]
+			b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+				var p Panel
+				p.Reset(MXFP4, k, 32, tokens)
+				for i := range tokens {
+					p.Set(i, randomRow(rand.New(rand.NewPCG(2, 2)), k), i)
+				}
+				dst, turned := make([]float32, tokens*w.Out), make([]MXFP4Tile, runtime.GOMAXPROCS(0))
+				compareWithRead(b, mem, len(w.Blocks)+len(w.Scales), func(i, n int) {
+					MatMulMXFP4(dst, w.Out, w, i*w.Tiles()/n, (i+1)*w.Tiles()/n, &p, &turned[i])
+				})
+			})
+		}
+	})
+}
