@@ -18,10 +18,27 @@ const (
 	PTBitNet        Method = "pt-bitnet" // stage1, then coordinate descent
 	GPTQ            Method = "gptq"      // column by column with error feedback
 	GPTQWithDescent Method = "gptq+cd"   // gptq, then coordinate descent
+
+	// Reconstruct is pt-bitnet, then training of each layer against the
+	// original's output. It is a method of Run, not of Fitter.
+	Reconstruct Method = "reconstruct"
 )
 
 // Methods returns all methods, cheapest first.
-func Methods() []Method { return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent} }
+func Methods() []Method {
+	return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent, Reconstruct}
+}
+
+// Trains says whether the method trains what it has fitted.
+func (m Method) Trains() bool { return m == Reconstruct }
+
+// start is the method that fits what another trains.
+func (m Method) start() Method {
+	if m.Trains() {
+		return PTBitNet
+	}
+	return m
+}
 
 // ParseMethod returns the method of the given name.
 //

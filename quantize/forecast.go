@@ -39,7 +39,16 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	f.BitsPerWeight = 8 * float64(f.Bytes) / float64(c.Parameters())
 	f.Memory = forecastMemory(c, o, tokens)
 	costs := newCosts(c, o, tokens)
-	f.Work = float64(c.Layers) * (costs.statistics + costs.output)
+	perLayer := costs.statistics + costs.output
+	if windows := tokens / o.Window; o.Method.Trains() && windows > 1 {
+		t, err := o.Train.resolve(windows)
+		if err != nil {
+			return Forecast{}, err
+		}
+		perLayer += costs.original + float64(t.Steps)*trainWork(c, o, t.Batch)
+		f.Memory += trainMemory(c, o, t, tokens)
+	}
+	f.Work = float64(c.Layers) * perLayer
 	for _, p := range c.ProjectionList() {
 		if fs[p.Name].Kind != "" {
 			f.Work += fitWork(o, p)
@@ -99,9 +108,23 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 	return int64(m) + 64<<20 // the program itself
 }
 
+// trainMemory is what training a layer takes beside what fitting it does: two
+// more streams, for every weight its latent value, the fit, two moments and two
+// derivatives, and the values of all nodes of a batch, forward and backward.
+func trainMemory(c gptoss.Config, o Options, t TrainOptions, tokens int) int64 {
+	var weights float64
+	for _, p := range c.LayerProjections(0) {
+		weights += float64(p.Parameters())
+	}
+	// In units of float32; measured, see TestTrainMemory.
+	perToken := float64(12*c.Hidden+6*c.Heads*c.HeadDim) + float64(c.ActiveExperts)*float64(10*c.Intermediate+3*c.Hidden)
+	return int64(4 * (2*float64(tokens*c.Hidden) + 8.25*weights + 1.5*float64(t.Micro*o.Window)*perToken))
+}
+
 // costs are a layer's two passes over the calibration tokens, in float32
 // multiply-adds. Integer products of ternary projections count a quarter.
 type costs struct {
+	original   float64 // the original layer alone
 	statistics float64 // the original layer, and products of its inputs
 	output     float64 // the quantized layer
 }
@@ -120,6 +143,7 @@ func newCosts(c gptoss.Config, o Options, tokens int) costs {
 		moments += (h*h + nd*nd) / 2
 	}
 	return costs{
+		original:   t * (projections + experts + attention),
 		statistics: t * (projections + attention + a*2*i*h + moments),
 		output:     t * (ternary*(projections+experts) + attention),
 	}
@@ -139,7 +163,7 @@ func fitWork(o Options, p gptoss.Projection) float64 {
 		return w
 	}
 	experts := float64(max(1, p.Experts))
-	switch o.Method {
+	switch o.Method.start() {
 	case PTBitNet, GPTQWithDescent:
 		w += n * in * (1 + passes)
 	}

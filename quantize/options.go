@@ -10,6 +10,7 @@ import (
 type Options struct {
 	Method Method // of the ternary projections; default pt-bitnet
 	Fit    FitOptions
+	Train  TrainOptions // of methods that train
 	// Bits is what a ternary weight takes without its scale: 2, or 1.6, which is
 	// five weights in a byte.
 	Bits float64 // default 2

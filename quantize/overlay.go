@@ -12,10 +12,12 @@ type overlay struct {
 	embedding ops.Matrix
 	linears   map[string]ops.Linear
 	experts   map[string]ops.ExpertLinear
+	vectors   map[string][]float32 // that training has changed
 }
 
 func newOverlay(source gptoss.Weights) *overlay {
-	return &overlay{Weights: source, linears: map[string]ops.Linear{}, experts: map[string]ops.ExpertLinear{}}
+	return &overlay{Weights: source, linears: map[string]ops.Linear{}, experts: map[string]ops.ExpertLinear{},
+		vectors: map[string][]float32{}}
 }
 
 func (o *overlay) Embedding() ops.Matrix {
@@ -23,6 +25,13 @@ func (o *overlay) Embedding() ops.Matrix {
 		return o.embedding
 	}
 	return o.Weights.Embedding()
+}
+
+func (o *overlay) Vector(name string) []float32 {
+	if v, ok := o.vectors[name]; ok {
+		return v
+	}
+	return o.Weights.Vector(name)
 }
 
 func (o *overlay) Linear(name string) ops.Linear {

@@ -45,6 +45,11 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 			return nil, fmt.Errorf("quantize: the calibration text has %d tokens, less than one window of %d; give a longer text or a smaller window", len(tokens), o.Window)
 		}
 		r.tokens = tokens[:n]
+		if o.Method.Trains() {
+			if r.opt.Train, err = o.Train.resolve(n / o.Window); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if r.formats, err = formats(r.config, o); err != nil {
 		return nil, err
@@ -91,6 +96,10 @@ type run struct {
 	meter   meter
 	start   time.Time
 	decoded []float32 // the weights being fitted
+
+	// Of methods that train.
+	original []float32 // the original's residual stream [tokens, H]
+	dtypes   map[string]safetensors.Dtype
 }
 
 func (r *run) write(out *atomicfile.Dir) (err error) {
@@ -107,9 +116,18 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 		}
 	}()
 	r.report = newReport(r)
+	trained := map[string]bool{}
+	if r.opt.Method.Trains() {
+		trained = r.trains()
+	}
+	r.dtypes = map[string]safetensors.Dtype{}
 	for _, t := range kept {
 		if err := r.ctx.Err(); err != nil {
 			return err
+		}
+		if trained[t.Name] {
+			r.dtypes[t.Name] = t.Dtype
+			continue
 		}
 		r.meter.note("copying " + t.Name)
 		if err := r.writer.Write(t.Name, t.Data); err != nil {
@@ -135,16 +153,13 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 // quantizeLayers sends the calibration stream through the layers and fits each
 // on the way.
 func (r *run) quantizeLayers() error {
-	var x []float32 // the residual stream [tokens, H]
-	if len(r.tokens) > 0 {
-		x = make([]float32, len(r.tokens)*r.config.Hidden)
-		table := r.weights.Embedding()
-		h := r.config.Hidden
-		for i, id := range r.tokens {
-			if id < 0 || int(id) >= r.config.Vocab {
-				return fmt.Errorf("quantize: calibration token %d is outside the vocabulary of %d; is the tokenizer the model's?", id, r.config.Vocab)
-			}
-			table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+	x, err := r.embed(r.weights.Embedding())
+	if err != nil {
+		return err
+	}
+	if r.opt.Method.Trains() {
+		if r.original, err = r.embed(r.source.Embedding()); err != nil {
+			return err
 		}
 	}
 	embedding := r.weights.embedding
@@ -157,6 +172,19 @@ func (r *run) quantizeLayers() error {
 		debug.FreeOSMemory() // the moments of a layer are the largest thing there is
 	}
 	return nil
+}
+
+// embed returns the residual stream before the first layer, [tokens, H].
+func (r *run) embed(table ops.Matrix) ([]float32, error) {
+	h := r.config.Hidden
+	x := make([]float32, len(r.tokens)*h)
+	for i, id := range r.tokens {
+		if id < 0 || int(id) >= r.config.Vocab {
+			return nil, fmt.Errorf("quantize: calibration token %d is outside the vocabulary of %d; is the tokenizer the model's?", id, r.config.Vocab)
+		}
+		table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+	}
+	return x, nil
 }
 
 // quantizeLayer gathers the statistics of one layer, fits its projections, and
@@ -196,6 +224,9 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 		return err
 	}
 	s.flush()
+	if r.opt.Method.Trains() {
+		return r.trainLayer(l, s, x)
+	}
 	if err := r.fitLinears(s.qkv.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
 		return err
 	}

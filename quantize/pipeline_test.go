@@ -51,6 +51,9 @@ func quantizeNano(t *testing.T, threads int, o Options) string {
 	c := openNano(t)
 	dir := filepath.Join(t.TempDir(), "q")
 	o.Window, o.Rows = 64, 128
+	if o.Train.Steps == 0 {
+		o.Train = TrainOptions{Steps: 2, Batch: 2}
+	}
 	if _, err := Run(t.Context(), newCPU(t, threads), c, nanoTokens(t, c, 64*6+10), dir, o); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ type Report struct {
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
+	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
 	Seconds       float64        `json:"seconds"`
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
@@ -50,6 +51,11 @@ type ReportOptions struct {
 	Tokens    int     `json:"tokens"`
 	Damp      float64 `json:"damp"`
 	Passes    int     `json:"passes"`
+	// Of methods that train.
+	Steps int     `json:"steps,omitempty"`
+	Batch int     `json:"batch,omitempty"`
+	Rate  float64 `json:"rate,omitempty"`
+	Seed  uint64  `json:"seed,omitempty"`
 }
 
 // ReportTensor is one projection that was quantized.
@@ -76,6 +82,10 @@ func newReport(r *run) *Report {
 		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
 	}, Files: map[string]string{}}
+	if t := r.opt.Train; r.opt.Method.Trains() {
+		o := &rep.Options
+		o.Steps, o.Batch, o.Rate, o.Seed = t.Steps, t.Batch, t.Rate, t.Seed
+	}
 	return rep
 }
 

@@ -26,10 +26,16 @@ type TrainOptions struct {
 	Seed    uint64
 }
 
+// The defaults of TrainOptions.
+const (
+	DefaultSteps = 300
+	DefaultBatch = 16
+)
+
 // resolve fills in the defaults for that many windows.
 func (o TrainOptions) resolve(windows int) (TrainOptions, error) {
 	if o.Steps == 0 {
-		o.Steps = 300
+		o.Steps = DefaultSteps
 	}
 	if o.Rate == 0 {
 		o.Rate = 1e-3
@@ -38,7 +44,7 @@ func (o TrainOptions) resolve(windows int) (TrainOptions, error) {
 		o.HeldOut = 1. / 16
 	}
 	if o.Batch == 0 {
-		o.Batch = 16
+		o.Batch = DefaultBatch
 	}
 	switch {
 	case o.Steps < 1 || o.Batch < 1:

@@ -2,12 +2,15 @@ package quantize
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
+	"github.com/x448/float16"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -26,8 +29,10 @@ type trainable struct {
 // scale of every group.
 type latent struct {
 	weight, scales, bias []float32
-	shape                []int // of weight: [Out, In] or [E, Out, In]
-	group                int   // 0: not rounded
+	codes                []int8 // that the weights were fitted to
+	shape                []int  // of weight: [Out, In] or [E, Out, In]
+	group                int    // of ternary weights; 0: not ternary
+	rounds               bool   // whether inputs are rounded to 8 bits
 
 	weightNode, scalesNode, biasNode *gorgonia.Node // as last declared
 }
@@ -55,30 +60,124 @@ func (t *trainable) ExpertLinear(name string) ops.ExpertLinear {
 	return t.Weights.ExpertLinear(name)
 }
 
+func newTrainable(w gptoss.Weights, c *gptoss.Config) *trainable {
+	return &trainable{Weights: w, config: c, vectors: map[string][]float32{}, latents: map[string]*latent{}}
+}
+
 // add appends a matrix, an expert's or the only one: its weights, and what they
 // were fitted to. Training starts half way between the two, where a rounding
 // that the fit chose against the nearest is still open.
 func (l *latent) add(w []float32, fit Fit) {
+	in := l.shape[len(l.shape)-1]
+	groups := groupsOf(in, l.group)
 	for i, v := range w {
-		l.weight = append(l.weight, (v+fit.Scales[i/l.group]*float32(fit.Codes[i]))/2)
+		l.weight = append(l.weight, (v+fit.Scales[i/in*groups+i%in/l.group]*float32(fit.Codes[i]))/2)
 	}
+	l.codes = append(l.codes, fit.Codes...)
 	l.scales = append(l.scales, fit.Scales...)
 }
 
-// fit returns the i-th matrix as it is rounded now.
-func (l *latent) fit(i int) Fit {
+// at returns the indices of the i-th matrix' weights and scales.
+func (l *latent) at(i int) (lo, hi, slo, shi int) {
 	last := len(l.shape) - 1
 	n := l.shape[last-1] * l.shape[last]
-	f := Fit{Codes: make([]int8, n), Scales: slices.Clone(l.scales[i*n/l.group : (i+1)*n/l.group])}
-	for k, w := range l.weight[i*n : (i+1)*n] {
-		switch half := f.Scales[k/l.group] / 2; {
+	m := 0
+	if l.group > 0 {
+		m = l.shape[last-1] * groupsOf(l.shape[last], l.group)
+	}
+	return i * n, (i + 1) * n, i * m, (i + 1) * m
+}
+
+// pack rounds and packs the i-th matrix.
+func (l *latent) pack(i int, format ternaryop.Format, group int) (*ternaryop.Matrix, error) {
+	last := len(l.shape) - 1
+	out, in := l.shape[last-1], l.shape[last]
+	lo, hi, slo, shi := l.at(i)
+	if l.group == 0 {
+		packed, _, err := packIntegers(l.weight[lo:hi], out, in, format, group)
+		return packed, err
+	}
+	scales, codes, groups := l.scales[slo:shi], make([]int8, hi-lo), groupsOf(in, group)
+	for k, w := range l.weight[lo:hi] {
+		switch half := scales[k/in*groups+k%in/group] / 2; {
 		case w > half:
-			f.Codes[k] = 1
+			codes[k] = 1
 		case w < -half:
-			f.Codes[k] = -1
+			codes[k] = -1
 		}
 	}
-	return f
+	return ternaryop.Pack(format, codes, scales, out, in, group)
+}
+
+// savedLatent is a projection as it was fitted, and where training starts.
+type savedLatent struct {
+	*latent
+	middle       []float32 // of weights and fit
+	scales, bias []float32
+}
+
+// start puts the fit in the place of the latent weights and remembers both.
+func (l *latent) start() savedLatent {
+	s := savedLatent{latent: l, middle: slices.Clone(l.weight), scales: slices.Clone(l.scales), bias: slices.Clone(l.bias)}
+	l.setFit(s.scales)
+	return s
+}
+
+// setFit makes the latent weights those that were fitted.
+func (l *latent) setFit(scales []float32) {
+	if l.group == 0 {
+		return
+	}
+	in := l.shape[len(l.shape)-1]
+	groups := groupsOf(in, l.group)
+	for i, c := range l.codes {
+		l.weight[i] = scales[i/in*groups+i%in/l.group] * float32(c)
+	}
+}
+
+// restore undoes the training.
+func (s *savedLatent) restore() {
+	copy(s.latent.weight, s.middle) // all there is to do where nothing is rounded
+	copy(s.latent.scales, s.scales)
+	copy(s.latent.bias, s.bias)
+	s.latent.setFit(s.scales)
+}
+
+// round rounds everything that training has changed to what will be stored:
+// scales to half precision, the rest to the types that the source has.
+func (t *trainable) round(stored func(name string) safetensors.Dtype) {
+	as := func(name string, x []float32) {
+		if stored(name) == safetensors.F32 {
+			return
+		}
+		for i, v := range x {
+			b := math.Float32bits(v)
+			x[i] = math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF) // bfloat16, to nearest even
+		}
+	}
+	for name, v := range t.vectors {
+		as(name, v)
+	}
+	for name, l := range t.latents {
+		for i, s := range l.scales {
+			l.scales[i] = float16.Fromfloat32(s).Float32()
+		}
+		if !l.rounds {
+			as(name+".weight", l.weight)
+		}
+		if bias := name + ".bias"; len(l.shape) == 2 {
+			as(bias, l.bias)
+		} else {
+			as(name+"_bias", l.bias)
+		}
+	}
+}
+
+// resetVectors undoes the training of norms and sinks.
+func (t *trainable) resetVectors() {
+	for name, v := range t.vectors {
+		copy(v, t.Weights.Vector(name))
+	}
 }
 
 // nodes declares a projection's parameters.
@@ -93,14 +192,14 @@ func (l *latent) nodes(b *graph.Builder, name string) (weight, bias *gorgonia.No
 	if l.group == 0 {
 		return l.weightNode, l.biasNode
 	}
-	groups := append(append([]int(nil), l.shape[:last]...), l.shape[last]/l.group)
+	groups := append(slices.Clone(l.shape[:last]), groupsOf(l.shape[last], l.group))
 	l.scalesNode = declare("scales", l.scales, groups...)
-	return ternaryop.Ternarize(b, part+".ternary", l.weightNode, l.scalesNode), l.biasNode
+	return ternaryop.Ternarize(b, part+".ternary", l.group, l.weightNode, l.scalesNode), l.biasNode
 }
 
 // inputs rounds what enters a projection that is rounded itself.
 func (l *latent) inputs(b *graph.Builder, name string, x *gorgonia.Node) *gorgonia.Node {
-	if l.group == 0 {
+	if !l.rounds {
 		return x
 	}
 	return ternaryop.RoundInputs(b, lastPart(name)+".inputs", x)
@@ -152,7 +251,7 @@ func (t *trainable) parametersOf(b *graph.Builder, layer int) (ps []parameter, n
 			continue
 		}
 		rate := float32(1)
-		if l.group == 0 {
+		if !l.rounds {
 			rate = othersRate
 		}
 		add(p.Name+".weight", l.weightNode, l.weight, rate)

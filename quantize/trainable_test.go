@@ -123,7 +123,7 @@ func gaussian(r *rand.Rand, n int, deviation float64) []float32 {
 func randomLayer(r *rand.Rand) (*trainable, gptoss.Config) {
 	c := gptoss.Config{Layers: 2, Hidden: 10, Intermediate: 6, Heads: 4, KVHeads: 2, HeadDim: 4, Experts: 5, ActiveExperts: 2,
 		Vocab: 3, Windows: []int{0, 3}, NormEpsilon: 1e-2, SwiGLULimit: 1.5, Rotary: ops.YaRN(4, 1e4, 32, 32, 1, 64)}
-	t := &trainable{config: &c, vectors: map[string][]float32{}, latents: map[string]*latent{}}
+	t := newTrainable(nil, &c)
 	for layer := range c.Layers {
 		n := gptoss.LayerNames(layer)
 		t.vectors[n.InputNorm], t.vectors[n.PostNorm] = gaussian(r, c.Hidden, 1), gaussian(r, c.Hidden, 1)
@@ -353,14 +353,14 @@ func teacherOutput(t *testing.T, layers *trainable, c gptoss.Config, x []float32
 func trainableNano(t *testing.T, cpu *graph.CPU, source *gptoss.Checkpoint) *trainable {
 	t.Helper()
 	c := source.Config()
-	m := &trainable{Weights: source, config: &c, vectors: map[string][]float32{}, latents: map[string]*latent{}}
+	m := newTrainable(source, &c)
 	f, r := NewFitter(cpu), &run{cpu: cpu}
 	for layer := range c.Layers {
 		for _, p := range c.LayerProjections(layer) {
 			if !p.Quantizable {
 				continue
 			}
-			l := &latent{shape: []int{p.Out, p.In}, group: 64}
+			l := &latent{shape: []int{p.Out, p.In}, group: 64, rounds: true}
 			matrices := []ops.Matrix{source.Matrix(p.Name)}
 			if p.Experts > 0 {
 				l.shape, matrices = []int{p.Experts, p.Out, p.In}, source.ExpertMatrices(p.Name)

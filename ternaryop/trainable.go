@@ -60,44 +60,47 @@ func prepareRounding(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 //	dl = dw              where |l| < s, or dw·l > 0
 //	ds = Σ dw·(t - l/s)  inside, Σ dw·t where |l| >= s
 //
-// Shapes: latent [Out, In] or [E, Out, In], scales [Out, In/g] or
-// [E, Out, In/g] -> as latent.
+// Shapes: latent [Out, In] or [E, Out, In], scales [Out, ⌈In/group⌉] or
+// [E, Out, ⌈In/group⌉] -> as latent.
 // Source: LSQ, arXiv 1902.08153, for the derivative by the scale.
-func Ternarize(b *graph.Builder, name string, latent, scales *gorgonia.Node) *gorgonia.Node {
+func Ternarize(b *graph.Builder, name string, group int, latent, scales *gorgonia.Node) *gorgonia.Node {
+	if group < 1 {
+		b.Fail(fmt.Errorf("%s: groups of %d", name, group))
+		return latent
+	}
 	return b.Apply(name, &graph.Function{
-		Base: graph.Base{Kind: "ternarize", Attributes: name,
+		Base: graph.Base{Kind: "ternarize", Attributes: fmt.Sprintf("%s g%d", name, group),
 			In: graph.Float32Tensors(latent.Dims(), scales.Dims()), Out: graph.Float32Tensor(latent.Dims())},
 		Infer: func(in []tensor.Shape) (tensor.Shape, error) {
 			l, s := in[0], in[1]
 			last := len(l) - 1
-			if len(s) != len(l) || !l[:last].Eq(s[:last]) || l[last]%s[last] != 0 {
-				return nil, fmt.Errorf("scales of shape %v for weights of shape %v", s, l)
+			if len(s) != len(l) || !l[:last].Eq(s[:last]) || s[last] != (l[last]+group-1)/group {
+				return nil, fmt.Errorf("scales of shape %v for weights of shape %v in groups of %d", s, l, group)
 			}
 			return l.Clone(), nil
 		},
 		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-			return eachGroup(a.In[1], a.Out, cpu, func(i, lo, hi int) {
+			return eachGroup(group, a.In[1], a.Out, cpu, func(i, lo, hi int) {
 				s := a.In[1].Float32s()[i]
 				ternarize(a.Out.Float32s()[lo:hi], a.In[0].Float32s()[lo:hi], s)
 			}), nil
 		},
-		Gradient: graph.Gradient{byLatent, byScale},
+		Gradient: graph.Gradient{byLatent(group), byScale(group)},
 	}, latent, scales)
 }
 
 // eachGroup makes a step that calls f for every group, i, of elements
 // [lo, hi).
-func eachGroup(scales, weights graph.Buffer, cpu *graph.CPU, f func(i, lo, hi int)) graph.Step {
-	groups := scales.Shape().TotalSize()
-	g := weights.Shape().TotalSize() / groups
-	row := scales.Shape()[len(scales.Shape())-1]
+func eachGroup(group int, scales, weights graph.Buffer, cpu *graph.CPU, f func(i, lo, hi int)) graph.Step {
+	last := len(weights.Shape()) - 1
+	in, groups := weights.Shape()[last], scales.Shape()[last]
 	do := func(_, r int) {
-		for i := r * row; i < (r+1)*row; i++ {
-			f(i, i*g, (i+1)*g)
+		for g := range groups {
+			f(r*groups+g, r*in+g*group, r*in+min(in, (g+1)*group))
 		}
 	}
 	return func(*graph.Batch) error {
-		cpu.Parallel(groups/row, do)
+		cpu.Parallel(weights.Shape().TotalSize()/in, do)
 		return nil
 	}
 }
@@ -112,51 +115,55 @@ func ternarize(dst, latent []float32, s float32) {
 	}
 }
 
-func byLatent(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-	return gorgonia.ApplyOp(&graph.Function{
-		Base: graph.Base{Kind: "ternarize by latent", In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
-			Out: graph.Float32Tensor(in[0].Dims())},
-		Infer: graph.Like(1),
-		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-			return eachGroup(a.In[2], a.Out, cpu, func(i, lo, hi int) {
-				dw, latent, dl := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.Out.Float32s()[lo:hi]
-				s := a.In[2].Float32s()[i]
-				for k, l := range latent {
-					dl[k] = dw[k]
-					if (l >= s || l <= -s) && dw[k]*l <= 0 {
-						dl[k] = 0
+func byLatent(group int) graph.Derivative {
+	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+		return gorgonia.ApplyOp(&graph.Function{
+			Base: graph.Base{Kind: "ternarize by latent", Attributes: fmt.Sprintf("g%d", group), In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
+				Out: graph.Float32Tensor(in[0].Dims())},
+			Infer: graph.Like(1),
+			OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+				return eachGroup(group, a.In[2], a.Out, cpu, func(i, lo, hi int) {
+					dw, latent, dl := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.Out.Float32s()[lo:hi]
+					s := a.In[2].Float32s()[i]
+					for k, l := range latent {
+						dl[k] = dw[k]
+						if (l >= s || l <= -s) && dw[k]*l <= 0 {
+							dl[k] = 0
+						}
 					}
-				}
-			}), nil
-		},
-	}, grad, in[0], in[1])
+				}), nil
+			},
+		}, grad, in[0], in[1])
+	}
 }
 
-func byScale(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-	return gorgonia.ApplyOp(&graph.Function{
-		Base: graph.Base{Kind: "ternarize by scale", In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
-			Out: graph.Float32Tensor(in[1].Dims())},
-		Infer: graph.Like(2),
-		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-			return eachGroup(a.In[2], a.In[1], cpu, func(i, lo, hi int) {
-				dw, latent, s := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.In[2].Float32s()[i]
-				var sum float32
-				for k, l := range latent {
-					switch r := l / s; {
-					case r >= 1:
-						sum += dw[k]
-					case r <= -1:
-						sum -= dw[k]
-					case r > .5:
-						sum += dw[k] * (1 - r)
-					case r < -.5:
-						sum += dw[k] * (-1 - r)
-					default:
-						sum -= dw[k] * r
+func byScale(group int) graph.Derivative {
+	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
+		return gorgonia.ApplyOp(&graph.Function{
+			Base: graph.Base{Kind: "ternarize by scale", Attributes: fmt.Sprintf("g%d", group), In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
+				Out: graph.Float32Tensor(in[1].Dims())},
+			Infer: graph.Like(2),
+			OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
+				return eachGroup(group, a.In[2], a.In[1], cpu, func(i, lo, hi int) {
+					dw, latent, s := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.In[2].Float32s()[i]
+					var sum float32
+					for k, l := range latent {
+						switch r := l / s; {
+						case r >= 1:
+							sum += dw[k]
+						case r <= -1:
+							sum -= dw[k]
+						case r > .5:
+							sum += dw[k] * (1 - r)
+						case r < -.5:
+							sum += dw[k] * (-1 - r)
+						default:
+							sum -= dw[k] * r
+						}
 					}
-				}
-				a.Out.Float32s()[i] = sum
-			}), nil
-		},
-	}, grad, in[0], in[1])
+					a.Out.Float32s()[i] = sum
+				}), nil
+			},
+		}, grad, in[0], in[1])
+	}
 }

@@ -63,7 +63,7 @@ func TestTernarize(t *testing.T) {
 	scales := []float32{2, 1, .5}
 	c := []float32{1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1}
 	y, g := straightThrough(t, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-		return Ternarize(b, "ternary", in[0], in[1])
+		return Ternarize(b, "ternary", 4, in[0], in[1])
 	}, c, [][]int{{1, 12}, {1, 3}}, latent, scales)
 	expect(t, "weights", y, []float32{-2, -2, -2, 0, 0, 1, 1, 1, -.5, .5, .5, .5})
 	// -3 with dw 1 would move further out, -2 with dw -1 back in; 5 with -1
@@ -84,12 +84,12 @@ func TestTernarizeExperts(t *testing.T) {
 		scales[i] = .2 + r.Float32()
 	}
 	y, g := straightThrough(t, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-		return Ternarize(b, "ternary", in[0], in[1])
+		return Ternarize(b, "ternary", 4, in[0], in[1])
 	}, c, [][]int{{e, out, in}, {e, out, in / group}}, latent, scales)
 	for i, s := range scales { // each group by itself gives the same
 		lo, hi := i*group, (i+1)*group
 		y1, g1 := straightThrough(t, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-			return Ternarize(b, "ternary", in[0], in[1])
+			return Ternarize(b, "ternary", 4, in[0], in[1])
 		}, c[lo:hi], [][]int{{1, group}, {1, 1}}, latent[lo:hi], []float32{s})
 		expect(t, "weights", y[lo:hi], y1)
 		expect(t, "by latent", g[0][lo:hi], g1[0])
@@ -126,4 +126,15 @@ func expect(t *testing.T, what string, got, want []float32) {
 			t.Fatalf("%s: %v, want %v", what, got, want)
 		}
 	}
+}
+
+// TestTernarizeRest: the last group of a row may be shorter.
+func TestTernarizeRest(t *testing.T) {
+	latent := []float32{.9, -.2, 3, -3, .1, 2.5}
+	scales := []float32{1, 2, 1, 2}
+	y, g := straightThrough(t, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+		return Ternarize(b, "ternary", 2, in[0], in[1])
+	}, []float32{1, 1, 1, 1, 1, 1}, [][]int{{2, 3}, {2, 2}}, latent, scales)
+	expect(t, "weights", y, []float32{1, 0, 2, -1, 0, 2})
+	expect(t, "by scale", g[1], []float32{.1 + .2, 1, -1 - .1, 1})
 }

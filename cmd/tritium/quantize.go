@@ -78,6 +78,8 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
+	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
 	return cmd
@@ -102,6 +104,10 @@ func (f *quantizeFlags) check() error {
 		return usagef("--damp is %g, want a small positive number", o.Fit.Damp)
 	case o.Fit.Passes < 1:
 		return usagef("--passes is %d, want at least 1", o.Fit.Passes)
+	case o.Train.Steps < 1:
+		return usagef("--steps is %d, want at least 1", o.Train.Steps)
+	case o.Train.Batch < 1:
+		return usagef("--batch is %d, want at least 1", o.Train.Batch)
 	case f.out == "" && !f.dryRun:
 		return usagef("--out DIR is required (or --dry-run)")
 	}
@@ -165,6 +171,7 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 func (a *app) quantizeTo(ctx context.Context, cpu *graph.CPU, c *gptoss.Checkpoint, tokens []int32, out string, o quantize.Options, title string) (*quantize.Report, error) {
 	show := a.progress(title, "MAC")
 	defer show.Close()
+	o.Train.Seed = a.seed
 	o.Progress = func(p quantize.Progress) {
 		show.Update(fmt.Sprintf("layer %d of %d: %s", p.Layer+1, p.Layers, p.Step), p.Done, p.Total)
 	}
