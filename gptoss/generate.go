@@ -19,8 +19,8 @@ type Generator struct {
 	sampler *Sampler
 	stop    []int32
 
-	// The model has read the first seq.Len() tokens of the text: all of them
-	// where there are logits.
+	// The model has read the first seq.Len() tokens of the text, and where there
+	// are logits, all of them and a guess.
 	text []int32
 	// Logits row i says what follows the text when guess[:i] does. They are
 	// copied, since the model's own are of whatever it ran last. Rows before
@@ -117,6 +117,11 @@ func (g *Generator) read() error {
 	if len(g.text) == 0 {
 		return errors.New("gptoss: nothing to continue; prefill a prompt first")
 	}
+	if g.seq.Len() == len(g.text) { // the last is read again, for what follows it
+		if err := g.unread(len(g.text) - 1); err != nil {
+			return err
+		}
+	}
 	had, n := g.seq.Len(), 1
 	ids := g.text[had:]
 	single := g.drafts != nil && len(ids) == 1
@@ -184,7 +189,7 @@ func (g *Generator) Rewind(n int) error {
 		g.drafts.shorten(g.text, n)
 	}
 	g.text = g.text[:n]
-	return g.unread(max(n-1, 0)) // the last is read again, for what follows it
+	return g.unread(n)
 }
 
 // Fork returns a generator of the same text that is independent of g.

@@ -41,7 +41,7 @@ func (g *Generator) Save(w io.Writer) error {
 		return err
 	}
 	if g.seq.Len() > len(g.text) { // a guess
-		if err := g.unread(len(g.text) - 1); err != nil {
+		if err := g.unread(len(g.text)); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (g *Generator) Load(r io.Reader) error {
 	if g.drafts != nil {
 		g.drafts.extend(text)
 	}
-	return g.unread(max(len(text)-1, 0))
+	return nil
 }
 
 // load empties the text, reads the sequence and returns the text to be.

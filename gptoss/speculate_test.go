@@ -101,9 +101,9 @@ func TestSpeculationChangesNothing(t *testing.T) {
 					some := want.ids[random.IntN(len(want.ids))]
 					stopped := continueText(t, generator(t, m, sampling, some), prompt, 200)
 					for guesses, set := range map[string]func(g *Generator){
-						"on":      func(g *Generator) { g.Speculate(SpeculateOn) },
-						"auto":    func(g *Generator) { g.Speculate(SpeculateAuto) },
-						"random":  func(g *Generator) { g.drafts = &clairvoyant{all, config.Vocab, random} },
+						"on":     func(g *Generator) { g.Speculate(SpeculateOn) },
+						"auto":   func(g *Generator) { g.Speculate(SpeculateAuto) },
+						"random": func(g *Generator) { g.drafts = &clairvoyant{all, config.Vocab, random} },
 					} {
 						g := generator(t, m, sampling)
 						set(g)
