@@ -73,6 +73,12 @@ type promptLookup struct {
 
 	right   [maxMatchClass + 1]rate   // how often the next token was guessed, by class of match
 	seconds [1 + MaxDraft + 1]float64 // that a batch takes, by its rows; 0: not known
+
+	last     [MaxDraft]int32 // the last guess that was run,
+	lastAt   int             // behind so many tokens,
+	lastSize int             // of so many
+	// Tokens that guesses of late were right by, and were expected to be.
+	fulfilled, expected float64
 }
 
 func newPromptLookup(mode Speculation) *promptLookup {
@@ -94,9 +100,11 @@ func matchClass(length int) int { return min(bits.Len(uint(length)), maxMatchCla
 // rate is a share that is observed, of late more than formerly.
 type rate struct{ hits, trials float64 }
 
+// memory is what an observation counts for after another one.
+const memory = 1 - 1.0/64
+
 func (r *rate) observe(hit bool) {
-	const keep = 1 - 1.0/64
-	r.hits, r.trials = r.hits*keep, r.trials*keep+1
+	r.hits, r.trials = r.hits*memory, r.trials*memory+1
 	if hit {
 		r.hits++
 	}
@@ -120,41 +128,62 @@ func (d *promptLookup) extend(text []int32) {
 }
 
 func (d *promptLookup) shorten(text []int32, n int) {
+	d.lastSize = 0
 	d.index.shorten(text, n)
 	d.place, d.match = d.index.find(text[:n])
 }
 
 func (d *promptLookup) guess(dst, text []int32) int {
-	n := d.size(len(dst))
+	d.fulfil(text)
+	n, expected := d.size(len(dst))
 	follow(dst[:n], text, d.place)
+	d.lastAt, d.lastSize = len(text), copy(d.last[:], dst[:n])
+	d.expected += expected
 	return n
 }
 
+// fulfil counts what the last guess was right by, and lets those before it
+// count less.
+func (d *promptLookup) fulfil(text []int32) {
+	d.fulfilled *= memory
+	d.expected *= memory
+	for i, id := range d.last[:d.lastSize] {
+		if d.lastAt+i >= len(text) || text[d.lastAt+i] != id {
+			break
+		}
+		d.fulfilled++
+	}
+	d.lastSize = 0
+}
+
 // size returns the length of guess that should give the most tokens a second,
-// or 0 if none gives a twentieth more than none. The chance of a token is that
-// of its class, if all before it were right: the match has then grown by them.
-func (d *promptLookup) size(limit int) int {
+// or 0 if none gives a tenth more than none, and how many of its tokens should
+// be right. The chance of a token is that of its class, if all before it were
+// right: the match has then grown by them. Expectations that guesses of late
+// fell short of are lowered in proportion.
+func (d *promptLookup) size(limit int) (size int, expected float64) {
 	if d.place == 0 {
-		return 0
+		return 0, 0
 	}
 	if d.mode == SpeculateOn {
-		return min(onDraft, limit)
+		return min(onDraft, limit), 0
 	}
-	best, most := 0, 1.05/d.seconds[1]
-	tokens, chance, i := 1.0, 1.0, 0
+	trust := min(1, (d.fulfilled+4)/(d.expected+4))
+	most := 1.1 / d.seconds[1]
+	right, chance, i := 0.0, 1.0, 0
 	for _, n := range draftSizes {
 		if n > limit {
 			break
 		}
 		for ; i < n; i++ {
 			chance *= d.right[matchClass(d.match+i)].estimate()
-			tokens += chance
+			right += chance
 		}
-		if speed := tokens / d.cost(1+n); speed > most {
-			best, most = n, speed
+		if speed := (1 + trust*right) / d.cost(1+n); speed > most {
+			size, expected, most = n, right, speed
 		}
 	}
-	return best
+	return size, expected
 }
 
 // cost is the time of a batch. One that was never run is taken to be cheap, so

@@ -104,33 +104,33 @@ func TestGuessPays(t *testing.T) {
 		for rows := 1; rows < len(d.seconds); rows++ {
 			d.seconds[rows] = tc.cost(rows)
 		}
-		if got := d.size(MaxDraft); got != tc.want {
+		if got, _ := d.size(MaxDraft); got != tc.want {
 			t.Errorf("%s: %d tokens, want %d", name, got, tc.want)
 		}
-		if got := d.size(2); got > 2 {
+		if got, _ := d.size(2); got > 2 {
 			t.Errorf("%s: %d tokens of 2", name, got)
 		}
 	}
 	fresh := newPromptLookup(SpeculateAuto)
 	fresh.extend(repeated(20, 5, 100))
-	if n := fresh.size(MaxDraft); n != 0 {
+	if n, _ := fresh.size(MaxDraft); n != 0 {
 		t.Errorf("%d tokens are guessed before any time is known", n)
 	}
 	fresh.took(1, time.Second)
-	if n := fresh.size(MaxDraft); n == 0 {
+	if n, _ := fresh.size(MaxDraft); n == 0 {
 		t.Error("a text that repeats itself is not tried")
 	}
 	fresh.took(1+MaxDraft, time.Hour)
 	fresh.took(8, time.Hour)
 	fresh.took(4, time.Hour)
 	fresh.took(2, time.Hour)
-	if n := fresh.size(MaxDraft); n != 0 {
+	if n, _ := fresh.size(MaxDraft); n != 0 {
 		t.Errorf("%d tokens are guessed at any price", n)
 	}
 	for range 10000 {
 		fresh.took(1, time.Second)
 	}
-	if n := fresh.size(MaxDraft); n == 0 {
+	if n, _ := fresh.size(MaxDraft); n == 0 {
 		t.Error("one slow batch rules guesses out for good")
 	}
 }
