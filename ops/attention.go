@@ -132,7 +132,7 @@ func (c *kvCache) store(k, v []float32, start, n int) {
 	end := start + n
 	if c.window > 0 && n > c.ring() {
 		skip := n - c.ring()
-		k, v, start, n = k[skip*c.width:], v[skip*c.width:], start+skip, c.ring()
+		k, v, start = k[skip*c.width:], v[skip*c.width:], start+skip
 	}
 	first, second := c.rows(start, end)
 	m := copy(c.k[first[0]*c.width:first[1]*c.width], k)
