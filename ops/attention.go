@@ -20,8 +20,8 @@ import (
 //	s_k = q·k / √D, m = max(max s, sink),
 //	o = Σ_k exp(s_k - m) v_k / (Σ_k exp(s_k - m) + exp(sink - m))
 //
-// Keys and values are kept per sequence: a ring of Window rows where there is
-// a window, all rows otherwise.
+// Keys and values are kept per sequence: a ring of Window rows and some more,
+// to rewind by, where there is a window, all rows otherwise.
 // Source: gpt_oss/triton/attention.py, attention_ref.
 type Attention struct {
 	Name                    string
@@ -74,17 +74,24 @@ func (o *attention) NewState(graph.Device) (graph.State, error) {
 	return &kvCache{width: o.KVHeads * o.HeadDim, window: o.Window}, nil
 }
 
+// slack is how many tokens a ring can rewind by: rows beyond the window.
+const slack = 64
+
 // kvCache holds the keys and values of one sequence in one layer. Position p
-// is at row p, or at row p mod window.
+// is at row p, or at row p mod (window + slack).
 type kvCache struct {
 	width, window int
 	k, v          []float32
 	length        int // tokens stored so far
+	high          int // the most there ever were since it was empty: what a ring has overwritten
 }
+
+// ring is the number of rows of a cache with a window.
+func (c *kvCache) ring() int { return c.window + slack }
 
 func (c *kvCache) Reserve(tokens int) error {
 	if c.window > 0 {
-		tokens = min(tokens, c.window)
+		tokens = min(tokens, c.ring())
 	}
 	if need := tokens * c.width; need > len(c.k) {
 		c.k = append(make([]float32, 0, need), c.k...)[:need]
@@ -97,10 +104,12 @@ func (c *kvCache) Reserve(tokens int) error {
 func (c *kvCache) room() int { return len(c.k) / c.width }
 
 func (c *kvCache) Truncate(n int) error {
-	if c.window > 0 && n > 0 && n < c.length && c.length > c.window {
+	if c.window > 0 && n > 0 && n < c.length && c.high > c.ring() && c.high-n > slack {
 		return fmt.Errorf("ops: a sliding window of %d has overwritten what position %d sees", c.window, n)
 	}
-	c.length = min(c.length, n)
+	if c.length = min(c.length, n); n == 0 {
+		c.high = 0
+	}
 	return nil
 }
 
@@ -110,25 +119,27 @@ func (c *kvCache) rows(lo, hi int) (first, second [2]int) {
 	if c.window == 0 || lo == hi {
 		return [2]int{lo, hi}, second
 	}
-	a, n := lo%c.window, hi-lo
-	if a+n <= c.window {
+	ring := c.ring()
+	a, n := lo%ring, hi-lo
+	if a+n <= ring {
 		return [2]int{a, a + n}, second
 	}
-	return [2]int{a, c.window}, [2]int{0, a + n - c.window}
+	return [2]int{a, ring}, [2]int{0, a + n - ring}
 }
 
-// store appends rows of keys and values; only the last window matter to a ring.
+// store appends rows of keys and values; only the last matter to a ring.
 func (c *kvCache) store(k, v []float32, start, n int) {
-	if c.window > 0 && n > c.window {
-		skip := n - c.window
-		k, v, start, n = k[skip*c.width:], v[skip*c.width:], start+skip, c.window
+	end := start + n
+	if c.window > 0 && n > c.ring() {
+		skip := n - c.ring()
+		k, v, start = k[skip*c.width:], v[skip*c.width:], start+skip
 	}
-	first, second := c.rows(start, start+n)
+	first, second := c.rows(start, end)
 	m := copy(c.k[first[0]*c.width:first[1]*c.width], k)
 	copy(c.v[first[0]*c.width:first[1]*c.width], v)
 	copy(c.k[second[0]*c.width:second[1]*c.width], k[m:])
 	copy(c.v[second[0]*c.width:second[1]*c.width], v[m:])
-	c.length = start + n
+	c.length, c.high = end, max(c.high, end)
 }
 
 // errSelected is for operators that need every token of the batch.

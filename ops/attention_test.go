@@ -176,7 +176,7 @@ func TestAttentionErrors(t *testing.T) {
 	refused(t, []value{x(32), {[]int{5, 16}, make([]float32, 80)}, {[]int{5, 16}, make([]float32, 80)}}, attend(good), "attention")
 }
 
-// The cache alone: a ring holds the last window rows at position mod window.
+// The cache alone: a ring holds the last window rows and the slack.
 func TestCache(t *testing.T) {
 	const width = 2
 	row := func(p int) []float32 { return []float32{float32(p), float32(-p)} }
@@ -187,10 +187,10 @@ func TestCache(t *testing.T) {
 		return x
 	}
 	for _, window := range []int{0, 1, 3, 8} {
-		for _, chunk := range []int{1, 2, 3, 5, 20} {
+		for _, chunk := range []int{1, 2, 3, 5, 20, 100} {
 			c := &kvCache{width: width, window: window}
-			for at := 0; at < 20; {
-				n := min(chunk, 20-at)
+			for at := 0; at < 200; {
+				n := min(chunk, 200-at)
 				if err := c.Reserve(at + n); err != nil {
 					t.Fatal(err)
 				}
@@ -198,14 +198,14 @@ func TestCache(t *testing.T) {
 				at += n
 				lo := 0
 				if window > 0 {
-					lo = max(0, at-window)
+					lo = max(0, at-window-slack)
 				}
 				first, second := c.rows(lo, at)
 				got := slices.Concat(c.k[first[0]*width:first[1]*width], c.k[second[0]*width:second[1]*width])
 				if want := rows(lo, at); !slices.Equal(got, want) {
 					t.Fatalf("window %d, chunks of %d: %v, want %v", window, chunk, got, want)
 				}
-				if window > 0 && c.room() > window {
+				if window > 0 && c.room() > c.ring() {
 					t.Fatalf("window %d: room for %d", window, c.room())
 				}
 			}
@@ -219,10 +219,10 @@ func TestCacheTruncate(t *testing.T) {
 		ok                 bool
 	}{
 		{0, 20, 5, true}, {0, 20, 20, true}, {0, 20, 0, true}, {0, 20, 25, true},
-		{8, 8, 5, true}, {8, 8, 0, true}, {8, 5, 8, true}, // nothing was overwritten
-		{8, 9, 0, true}, {8, 9, 9, true}, {8, 9, 12, true}, {8, 9, 5, false}, {8, 20, 19, false}, {8, 20, 1, false},
+		{8, 72, 1, true}, {8, 72, 0, true}, {8, 5, 8, true}, // nothing was overwritten
+		{8, 73, 0, true}, {8, 73, 73, true}, {8, 73, 80, true}, {8, 73, 9, true}, {8, 73, 8, false}, {8, 200, 136, true}, {8, 200, 135, false},
 	} {
-		c := &kvCache{width: 1, window: tc.window, length: tc.length}
+		c := &kvCache{width: 1, window: tc.window, length: tc.length, high: tc.length}
 		err := c.Truncate(tc.to)
 		want := min(tc.length, tc.to)
 		if !tc.ok {
