@@ -192,14 +192,20 @@ func (w *attentionWorker) heads(f func(w *attentionWorker, token, n, panel, i in
 // packQueries scales the queries and turns their panels around, so that the
 // kernel finds what it multiplies with one key's element side by side.
 func (w *attentionWorker) packQueries() {
-	w.heads(func(w *attentionWorker, token, n, panel, i int) {
-		d := w.HeadDim
-		q := w.q[((w.row+token)*w.Heads+n)*d:][:d]
-		dst := w.queries[panel*d*panelHeads:][:d*panelHeads]
-		for k, v := range q {
-			dst[k*panelHeads+i] = v * w.scale
+	d, group := w.HeadDim, w.Heads/w.KVHeads
+	for t := range w.tokens {
+		for p := range w.panels {
+			heads := min(panelHeads, group-p*panelHeads)
+			q := w.q[((w.row+t)*w.Heads+w.head*group+p*panelHeads)*d:][:heads*d]
+			dst := w.queries[(t*w.panels+p)*panelHeads*d:][:panelHeads*d]
+			for k := range d {
+				side := dst[k*panelHeads:][:panelHeads]
+				for i, at := 0, k; i < len(side) && at < len(q); i, at = i+1, at+d {
+					side[i] = q[at] * w.scale
+				}
+			}
 		}
-	})
+	}
 }
 
 // score computes the scores of whole tiles of keys. Those of positions that a

@@ -175,4 +175,3 @@ func TestAttentionErrors(t *testing.T) {
 	}
 	refused(t, []value{x(32), {[]int{5, 16}, make([]float32, 80)}, {[]int{5, 16}, make([]float32, 80)}}, attend(good), "attention")
 }
-
