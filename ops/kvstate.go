@@ -21,7 +21,7 @@ type cacheHeader struct {
 }
 
 func (c *kvCache) header() cacheHeader {
-	h := cacheHeader{Heads: uint32(c.heads), Dim: uint32(c.dim), Window: uint32(c.window),
+	h := cacheHeader{Format: uint16(c.format), Heads: uint32(c.heads), Dim: uint32(c.dim), Window: uint32(c.window),
 		First: uint64(c.oldest()), Length: uint64(c.length)}
 	copy(h.Magic[:], cacheMagic)
 	return h
@@ -120,38 +120,89 @@ func (c *kvCache) accepts(h cacheHeader) error {
 const maxCachedTokens = 1 << 30
 
 // rowBytes is the size of a saved position.
-func (c *kvCache) rowBytes() int { return 2 * 4 * c.heads * c.dim }
+func (c *kvCache) rowBytes() int {
+	if c.format == CacheInt8 {
+		return 2 * c.heads * (4 + c.dim)
+	}
+	return 2 * c.heads * 4 * c.dim
+}
 
-// encode writes the keys of a position, then its values.
+// encode writes the keys of a position, then its values. In 8 bits a scale
+// precedes each head's.
 func (c *kvCache) encode(row []byte, position int) {
-	at := 0
-	c.each(position, func(x *float32) {
-		binary.LittleEndian.PutUint32(row[at:], math.Float32bits(*x))
-		at += 4
+	c.each(position, func(at int, key bool) {
+		if c.format == CacheInt8 {
+			putFloat(row, *c.scale8(at, key))
+			for d := range c.dim {
+				row[4+d] = byte(c.code8(at, d, key))
+			}
+			row = row[4+c.dim:]
+			return
+		}
+		for d := range c.dim {
+			putFloat(row[4*d:], *c.element(at, d, key))
+		}
+		row = row[4*c.dim:]
 	})
 }
 
 func (c *kvCache) decode(row []byte, position int) {
-	at := 0
-	c.each(position, func(x *float32) {
-		*x = math.Float32frombits(binary.LittleEndian.Uint32(row[at:]))
-		at += 4
+	c.each(position, func(at int, key bool) {
+		if c.format == CacheInt8 {
+			*c.scale8(at, key) = float(row)
+			for d := range c.dim {
+				c.setCode8(at, d, key, int8(row[4+d]))
+			}
+			row = row[4+c.dim:]
+			return
+		}
+		for d := range c.dim {
+			*c.element(at, d, key) = float(row[4*d:])
+		}
+		row = row[4*c.dim:]
 	})
 }
 
-// each calls f for the elements of a position in the order of a saved row.
-func (c *kvCache) each(position int, f func(x *float32)) {
-	for h := range c.heads {
-		at := h*c.capacity + c.slot(position)
-		lane := at % tileTokens
-		for d := range c.dim {
-			f(&c.k[(at-lane)*c.dim+d*tileTokens+lane])
+func putFloat(b []byte, v float32) { binary.LittleEndian.PutUint32(b, math.Float32bits(v)) }
+func float(b []byte) float32       { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
+
+// each calls f for the keys of all heads at a position, then for the values; at
+// counts positions through all heads.
+func (c *kvCache) each(position int, f func(at int, key bool)) {
+	for _, key := range []bool{true, false} {
+		for h := range c.heads {
+			f(h*c.capacity+c.slot(position), key)
 		}
 	}
-	for h := range c.heads {
-		at := (h*c.capacity + c.slot(position)) * padded(c.dim)
-		for d := range c.dim {
-			f(&c.v[at+d])
-		}
+}
+
+// element is where an element of a key or a value is.
+func (c *kvCache) element(at, d int, key bool) *float32 {
+	if key {
+		lane := at % tileTokens
+		return &c.k[(at-lane)*c.dim+d*tileTokens+lane]
+	}
+	return &c.v[at*padded(c.dim)+d]
+}
+
+func (c *kvCache) scale8(at int, key bool) *float32 {
+	if key {
+		return &c.int8.kscales[at]
+	}
+	return &c.int8.vscales[at]
+}
+
+func (c *kvCache) code8(at, d int, key bool) int8 {
+	if key {
+		return int8(*c.key8(at, d) ^ 0x80)
+	}
+	return *c.value8(at, d)
+}
+
+func (c *kvCache) setCode8(at, d int, key bool, code int8) {
+	if key {
+		*c.key8(at, d) = byte(code) ^ 0x80
+	} else {
+		*c.value8(at, d) = code
 	}
 }
