@@ -24,6 +24,7 @@ func TestCacheSaveLoad(t *testing.T) {
 	for _, window := range []int{0, 1, 8, 128} {
 		for _, tokens := range []int{0, 1, 63, 64, 130, 500} {
 			c, l := &kvCache{heads: 2, dim: 5, window: window}, &kvCache{heads: 2, dim: 5, window: window}
+			checkSavedInt8(t, window, tokens)
 			data := saved(t, c, tokens)
 			fillCache(t, l, 0, 40) // what was there before goes
 			r := bytes.NewReader(append(bytes.Clone(data), "next"...))
@@ -49,6 +50,32 @@ func TestCacheSaveLoad(t *testing.T) {
 			}
 		}
 	}
+}
+
+// checkSavedInt8 loads and saves 8 bits again.
+func checkSavedInt8(t *testing.T, window, tokens int) {
+	t.Helper()
+	c := &kvCache{format: CacheInt8, heads: 2, dim: 5, window: window}
+	l := *c
+	data := saved(t, c, tokens)
+	if err := l.Load(bytes.NewReader(data)); err != nil {
+		t.Fatalf("window %d, %d tokens: %v", window, tokens, err)
+	}
+	var again bytes.Buffer
+	if err := l.Save(&again); err != nil || !bytes.Equal(again.Bytes(), data) {
+		t.Errorf("window %d, %d tokens: 8 bits are saved as something else (%v)", window, tokens, err)
+	}
+	for p := c.first; p < c.length; p++ {
+		for h := range c.heads {
+			for d := range c.dim {
+				at, key := h*c.capacity+c.slot(p), keyOf(h, p, d)
+				near(t, "key", []float32{float32(l.code8(h*l.capacity+l.slot(p), d, true)) * *c.scale8(at, true)}, []float64{float64(key)}, 0.01)
+				near(t, "value", []float32{float32(l.code8(h*l.capacity+l.slot(p), d, false)) * *c.scale8(at, false)}, []float64{-float64(key)}, 0.01)
+			}
+		}
+	}
+	float := &kvCache{heads: 2, dim: 5, window: window}
+	checkError(t, float.Load(bytes.NewReader(data)), "in format 1, want")
 }
 
 func TestCacheLoadRefuses(t *testing.T) {
@@ -116,10 +143,12 @@ func TestCacheSaveFails(t *testing.T) {
 // as it was.
 func FuzzCacheLoad(f *testing.F) {
 	for _, tokens := range []int{0, 1, 70, 200} {
-		f.Add(saved(f, &kvCache{heads: 1, dim: 2, window: 8}, tokens))
+		for _, format := range []CacheFormat{CacheFloat32, CacheInt8} {
+			f.Add(uint8(format), saved(f, &kvCache{format: format, heads: 1, dim: 2, window: 8}, tokens))
+		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := &kvCache{heads: 1, dim: 2, window: 8}
+	f.Fuzz(func(t *testing.T, format uint8, data []byte) {
+		c := &kvCache{format: CacheFormat(format % 2), heads: 1, dim: 2, window: 8}
 		r := bytes.NewReader(data)
 		if c.Load(r) != nil {
 			return
