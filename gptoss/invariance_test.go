@@ -136,9 +136,9 @@ func TestTruncate(t *testing.T) {
 	t.Parallel()
 	s := reference.Named()["window-16"]
 	c := open(t, writeShape(t, s))
-	m := compile(t, c.Config(), c, newCPU(t, 2), 120)
-	ids, other := tokens(120, s.Vocab), tokens(160, s.Vocab)[40:]
-	want := alone(t, m, ids, 120)
+	m := compile(t, c.Config(), c, newCPU(t, 2), 40)
+	ids, other, long := tokens(40, s.Vocab), tokens(80, s.Vocab)[40:], tokens(160, s.Vocab)
+	want := alone(t, m, ids, 40)
 
 	r := newRunner(t, m, 1)
 	seq := r.seqs[0]
@@ -148,12 +148,23 @@ func TestTruncate(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.logits[0] = r.logits[0][:10*s.Vocab]
-	r.run([]part{{0, 110}}, [][]int32{ids})
+	r.run([]part{{0, 30}}, [][]int32{ids})
 	if err := sameBits(r.logits[0], want); err != nil {
 		t.Errorf("after truncating to 10: %v", err)
 	}
+	if err := seq.Truncate(33); err != nil {
+		t.Fatal(err)
+	}
+	r.logits[0] = r.logits[0][:33*s.Vocab]
+	r.run([]part{{0, 7}}, [][]int32{ids})
+	if err := sameBits(r.logits[0], want); err != nil {
+		t.Errorf("after truncating to 33: %v", err)
+	}
+	r.run([]part{{0, 40}}, [][]int32{long})
+	r.run([]part{{0, 40}}, [][]int32{long})
+	r.run([]part{{0, 40}}, [][]int32{long})
 	if err := seq.Truncate(30); err == nil {
-		t.Error("a window of 16 was truncated from 120 tokens to 30")
+		t.Error("a ring of 16 was truncated from 160 tokens to 30, whose window it had forgotten")
 	}
 	r.batch.Reset()
 	r.batch.Add(seq, 1)
@@ -164,7 +175,7 @@ func TestTruncate(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.logits[0] = nil
-	r.run([]part{{0, 120}}, [][]int32{ids})
+	r.run([]part{{0, 40}}, [][]int32{ids})
 	if err := sameBits(r.logits[0], want); err != nil {
 		t.Errorf("after truncating to 0: %v", err)
 	}

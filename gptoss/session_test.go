@@ -117,7 +117,7 @@ func TestSessionRefuses(t *testing.T) {
 		"longer":          {edit(count, 255, 255, 255, 255), "exceed the model's context"},
 		"no such token":   {edit(text, 255, 255, 255, 127), "token id 2147483647"},
 		"negative token":  {edit(text, 255, 255, 255, 255), "token id -1"},
-		"more was read":   {edit(sequence+20, 36), "has read 36 of 35 tokens"},
+		"more was read":   {edit(sequence+20, 36), "of a sequence of 36 tokens"},
 		"a flipped bit":   {slices.Concat(data[:len(data)/2], []byte{data[len(data)/2] ^ 1}, data[len(data)/2+1:]), "its checksum is another"},
 	} {
 		l := generator(t, m, Sampling{})

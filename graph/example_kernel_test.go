@@ -71,7 +71,7 @@ func (s *averageState) Save(w io.Writer) error {
 }
 
 // Load reads them one by one: what claims to be long and is not costs nothing.
-func (s *averageState) Load(r io.Reader) error {
+func (s *averageState) Load(r io.Reader, _ int) error {
 	var n uint64
 	err := binary.Read(r, binary.LittleEndian, &n)
 	for s.sums = s.sums[:0]; err == nil && uint64(len(s.sums)) < n; {

@@ -82,11 +82,11 @@ type State interface {
 	// Save writes what is kept, in the same bytes on every machine.
 	Save(w io.Writer) error
 	// Load replaces what is kept by what Save wrote for a state of the same
-	// kernel, so that runs go on with the same bits; it reads that and no more.
+	// kernel after that many tokens, so that runs go on with the same bits; it reads that and no more.
 	// It refuses what such a state cannot hold, and allocates in proportion to
 	// what it has read, not to what the stream claims to hold. After a failure
 	// the state may be in any condition that Truncate(0) mends.
-	Load(r io.Reader) error
+	Load(r io.Reader, tokens int) error
 }
 
 // Base implements the methods of gorgonia.Op that are the same for every

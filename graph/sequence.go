@@ -166,7 +166,7 @@ func (s *Sequence) load(r io.Reader) (length int, err error) {
 		return 0, fmt.Errorf("a sequence of %d tokens", h.Length)
 	}
 	for i, st := range s.states {
-		if err := st.Load(r); err != nil {
+		if err := st.Load(r, int(h.Length)); err != nil {
 			return 0, fmt.Errorf("state %d of %d: %w", i+1, len(s.states), err)
 		}
 	}

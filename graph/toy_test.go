@@ -140,7 +140,7 @@ func (s *sums) Save(w io.Writer) error {
 	return nil
 }
 
-func (s *sums) Load(r io.Reader) error {
+func (s *sums) Load(r io.Reader, _ int) error {
 	var n uint32
 	if err := binary.Read(r, binary.LittleEndian, &n); err != nil {
 		return err

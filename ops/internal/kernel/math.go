@@ -37,10 +37,7 @@ func expSub(dst, x []float32, sub float32) {
 //
 // Source: gpt_oss/torch/model.py, sdpa.
 func SoftmaxSink(dst, scores []float32, sink float32) {
-	checkLen("scores", len(scores), len(dst))
-	m := max(Max(scores), sink) + 0
-	expSub(dst, scores, m)
-	z := Sum(dst) + exp32(sink-m)
+	z := ExpSink(dst, scores, sink)
 	Scale(dst, 1/z, dst)
 }
 
