@@ -36,8 +36,7 @@ func mulTernary5(c *tile) {
 	tileGeneric(c)
 }
 
-// fourCrumbs is digits 0..3 of the bytes below 128, as Ternary2 has them. Digits of 81 and more count as beyond those
-// of 80, which is 0..46 again.
+// fourCrumbs is digits 0..3 of the bytes below 128, as Ternary2 has them.
 var fourCrumbs = func() (table [128]byte) {
 	for b := range table {
 		table[b] = byte(crumbs5[b])
