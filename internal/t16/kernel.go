@@ -40,12 +40,6 @@ const (
 // stay in the second-level cache together, so each comes from farther away once.
 const tilesPerPass = 8
 
-// fetchCodes and fetchScales are how far the kernels for few tokens prefetch, and so what a call asks for at its start.
-const (
-	fetchCodes  = 4096
-	fetchScales = 2048
-)
-
 // Weights is a packed matrix [Out, K] as the kernels read it; the slices are never written.
 type Weights struct {
 	Format Format
@@ -92,11 +86,7 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 		return
 	}
 	groups, blocks := w.K/w.Group, w.Group/w.Format.BlockCols()
-	codes, scales := w.Format.tileBytes(w.K), groups*TileRows*scaleBytes
-	if p.n <= 4 && tile0 < tile1 { // few tokens wait for memory, and a call begins where no prefetch has been
-		fetch(w.Codes[tile0*codes:tile1*codes], fetchCodes)
-		fetch(w.Scales[tile0*scales:tile1*scales], fetchScales)
-	}
+	codes := w.Format.tileBytes(w.K)
 	for ; tile0 < tile1; tile0 += tilesPerPass {
 		last := min(tile1, tile0+tilesPerPass)
 		for _, s := range p.strips {
@@ -109,7 +99,7 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 			}
 			for i := tile0; i < last; i++ {
 				c.codes = w.Codes[i*codes:][:codes]
-				c.scales = w.Scales[i*scales:][:scales]
+				c.scales = w.Scales[i*groups*TileRows*scaleBytes:][:groups*TileRows*scaleBytes]
 				row := i * TileRows
 				if row+TileRows > w.Out {
 					matMulTail(dst, w, c, row)

@@ -197,7 +197,6 @@ block:
 // ENDGROUP: Z0 is the scales and Z1 the inverse of 81 modulo 2^32, which divides exactly.
 #define ENDGROUP \
 	VCVTPH2PS (DI), Z0; \
-	PREFETCHT0 1024(DI); \
 	ADDQ $32, DI; \
 	MOVL $0x781948B1, BX; \
 	VPBROADCASTD BX, Z1
