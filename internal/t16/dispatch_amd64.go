@@ -11,6 +11,10 @@ var (
 
 // mulTile computes one tile by the best kernel for its format and width.
 func mulTile(c *tile) {
+	if c.format == Ternary5 {
+		mulTernary5(c)
+		return
+	}
 	if c.format != Ternary2 {
 		tileGeneric(c)
 		return
@@ -56,28 +60,19 @@ func mulTile(c *tile) {
 // stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
 // lanes than another pass over the weights would cost.
 func stripWidth(f Format, rem int) int {
-	if f != Ternary2 {
-		return min(rem, 8)
-	}
-	if useVNNI {
-		switch {
-		case rem >= 22:
-			return 24
-		case rem >= 15:
-			return 16
-		case rem >= 7:
-			return 8
-		}
-	}
 	switch {
-	case !useAVX2:
+	case f != Ternary2 && f != Ternary5, f == Ternary5 && !useVBMI, !useAVX2:
 		return min(rem, 8)
-	case rem >= 4:
+	case useVNNI && rem >= 22:
+		return 24
+	case useVNNI && rem >= 15:
+		return 16
+	case useVNNI && rem >= 7:
+		return 8
+	case rem >= 3:
 		return 4
-	case rem >= 2:
-		return 2
 	}
-	return 1
+	return rem
 }
 
 func absMaxSIMD(x []float32) (bits uint32, n int) {
