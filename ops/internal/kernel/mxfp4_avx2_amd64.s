@@ -4,16 +4,16 @@
 #include "go_asm.h"
 #include "avx2_amd64.h"
 
-// An MXFP4 value has no bits below its upper 16: it is a
-// bfloat16. So VPSHUFB looks up the two bytes of 32 values at once, which takes
-// half the instructions of looking up float32 with VPERMPS.
+// An MXFP4 value has no bits below its upper 16: it is a bfloat16. So VPSHUFB
+// looks up the two bytes of 32 values at once, 10 instructions a block where
+// looking up float32 with VPERMPS and setting the sign takes 20.
 //
 // Unpacking leaves the 16 values of half a block in the order 0 4 8 12 1 5 9 13,
 // 2 6 10 14 3 7 11 15. The token is brought into that order, block by block on
 // the stack, and the lanes out of it before they are folded.
 
-// shifts brings the high nibbles of the second copy of a block down; lanes is
-// its own inverse.
+// At 0 what brings the high nibbles of the second copy of a block down, at 32
+// the order of eight lanes before they are interleaved, which is its own inverse.
 DATA mxfp4<>+0(SB)/8, $0
 DATA mxfp4<>+8(SB)/8, $0
 DATA mxfp4<>+16(SB)/8, $4
