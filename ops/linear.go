@@ -59,8 +59,9 @@ func (o *dense) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return graph.
 // blockRows is how many rows of a weight are multiplied at a time: enough that
 // reading the inputs again for every block costs little, few enough that a
 // decoded block stays in the second-level cache and the threads share evenly.
+// 60 is a multiple of the rows in every tile of the kernels.
 func blockRows(out, threads int) int {
-	return max(1, min(64, (out+4*threads-1)/(4*threads)))
+	return max(1, min(60, (out+4*threads-1)/(4*threads)))
 }
 
 func (o *dense) Prepare(a *graph.Args) (graph.Step, error) {

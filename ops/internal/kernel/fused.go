@@ -38,6 +38,7 @@ type strip struct {
 	k      int
 	group  int      // weights per scale, int4
 	values *float32 // value of every nibble: int4, or under every scale byte, MXFP4
+	halves *byte    // MXFP4: the same as bfloat16, see mxfp4Halves
 }
 
 // MulBF16 computes dst = X·Wᵀ of bfloat16 weights: DecodeBF16 to scratch, then
@@ -71,7 +72,7 @@ func MulMXFP4(dst []float32, ldd int, x []float32, m int, blocks, scales []byte,
 		return
 	}
 	s := strip{w: unsafe.Pointer(&blocks[0]), ldw: k / 2, scales: unsafe.Pointer(&scales[0]), lds: k / 32, k: k,
-		values: &mxfp4[0][0]}
+		values: &mxfp4[0][0], halves: &mxfp4Halves[0][0][0]}
 	s.mul(formatMXFP4, dst, ldd, x, m, n)
 }
 

@@ -31,18 +31,6 @@
 	VXORPS Y10, Y10, Y10      \
 	VXORPS Y11, Y11, Y11
 
-// STORE folds the four products and stores them.
-#define STORE \
-	FOLD2(Y4, Y5, Y8, Y9)     \
-	FOLD2(Y6, Y7, Y10, Y11)   \
-	HALVE(0x44, 0xEE, Y4, Y6) \
-	HALVE(0x88, 0xDD, Y4, Y4) \
-	VEXTRACTF128 $1, Y4, X5   \
-	VMOVLHPS X5, X4, X4       \
-	MOVQ     s+0(FP), R9      \
-	VMOVUPS  X4, strip_out(R9) \
-	VZEROUPPER
-
 #define X1 \
 	VMOVUPS (AX)(CX*4), Y0   \
 	VMOVUPS 32(AX)(CX*4), Y1
@@ -119,15 +107,6 @@ GLOBL counts<>(SB), RODATA|NOPTR, $64
 #define MXFP4(lo, hi) \
 	E2M1(lo, Y2) \
 	E2M1(hi, Y3)
-
-// BLOCK multiplies one block of one row by one token.
-#define BLOCK(p0, p1, p2, p3, lo, hi) \
-	MXFP4(p0, p1)                       \
-	VFMADD231PS (AX)(CX*4), Y2, lo      \
-	VFMADD231PS 32(AX)(CX*4), Y3, hi    \
-	MXFP4(p2, p3)                       \
-	VFMADD231PS 64(AX)(CX*4), Y2, lo    \
-	VFMADD231PS 96(AX)(CX*4), Y3, hi
 
 #define SIGNS \
 	VMOVDQU  counts<>+0(SB), Y14  \
@@ -224,32 +203,6 @@ loop:
 	ADDQ $16, R12
 	ADDQ $16, CX
 	CMPQ CX, R9
-	JLT  loop
-	STORE
-	RET
-
-// func mulMXFP4x1AVX2(s *strip)
-TEXT ·mulMXFP4x1AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*4), R12
-	SIGNS
-
-loop:
-	PREFETCHT1 (R12)
-	TABLE((DX))
-	BLOCK((BX), 4(BX), 8(BX), 12(BX), Y4, Y5)
-	TABLE((DX)(R13*1))
-	BLOCK((BX)(R10*1), 4(BX)(R10*1), 8(BX)(R10*1), 12(BX)(R10*1), Y6, Y7)
-	TABLE((DX)(R13*2))
-	BLOCK((BX)(R10*2), 4(BX)(R10*2), 8(BX)(R10*2), 12(BX)(R10*2), Y8, Y9)
-	LEAQ (DX)(R13*2), R14
-	TABLE((R14)(R13*1))
-	BLOCK((BX)(R11*1), 4(BX)(R11*1), 8(BX)(R11*1), 12(BX)(R11*1), Y10, Y11)
-	INCQ DX
-	ADDQ $16, BX
-	ADDQ $64, R12
-	ADDQ $32, CX
-	CMPQ CX, R15
 	JLT  loop
 	STORE
 	RET

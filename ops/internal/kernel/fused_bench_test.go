@@ -16,7 +16,7 @@ import (
 const coldBytes = 640 << 20
 
 // blockOfRows is how many rows a thread takes at a time, as the operators do.
-const blockOfRows = 64
+const blockOfRows = 60
 
 // parallel runs f for every i < n on some threads.
 func parallel(threads, n int, f func(worker, i int)) {

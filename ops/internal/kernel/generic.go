@@ -191,6 +191,20 @@ func mxfp4Table() (t [256][16]float32) {
 	return t
 }
 
+// mxfp4Halves holds the low and the high bytes of the same values as bfloat16,
+// which they all are, exactly.
+var mxfp4Halves = mxfp4HalvesTable()
+
+func mxfp4HalvesTable() (t [256][2][16]byte) {
+	for s, values := range mxfp4 {
+		for c, v := range values {
+			u := math.Float32bits(v)
+			t[s][0][c], t[s][1][c] = byte(u>>16), byte(u>>24)
+		}
+	}
+	return t
+}
+
 func decodeMXFP4Generic(dst []float32, blocks, scales []byte) {
 	for g, s := range scales {
 		f := e8m0[s]
