@@ -65,13 +65,14 @@ type tile struct {
 	ldd     int
 	codes   []byte    // [groups*blocks][64]
 	scales  []byte    // [groups][16] half floats
-	acts    []uint32  // [K/4][width]
+	acts    []uint32  // [K/4][width], or as pairedAt says
 	nsums   []int32   // [groups][width], -Σa
 	ascales []float32 // [tokens to store]
 	bias    []float32 // [16]
 	groups  int
 	blocks  int // per group
 	width   int // tokens the strip has room for
+	paired  bool
 }
 
 // MatMul computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p: dst[row*ldd + r] = y[r, t], where row
@@ -95,7 +96,7 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 				format: w.Format, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
-				groups: groups, blocks: blocks, width: s.width,
+				groups: groups, blocks: blocks, width: s.width, paired: s.paired,
 			}
 			for i := tile0; i < last; i++ {
 				c.codes = w.Codes[i*codes:][:codes]

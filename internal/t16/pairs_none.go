@@ -1,0 +1,6 @@
+//go:build purego || !arm64
+
+package t16
+
+// pairedWidth is the width of the next strip if it is to have its blocks in pairs: no kernel here wants that.
+func pairedWidth(Format, int, int) int { return 0 }
