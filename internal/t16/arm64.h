@@ -8,6 +8,7 @@
 #define SMLAL(d, n, m) WORD $(0x0E208000 | (m)<<16 | (n)<<5 | (d)) // d.8h += n.8b * m.8b, the low halves
 #define SMLAL2(d, n, m) WORD $(0x4E208000 | (m)<<16 | (n)<<5 | (d)) // the high halves
 #define SADDLP(d, n) WORD $(0x4E602800 | (n)<<5 | (d)) // d.4s = pairwise sums of n.8h
+#define SADDLPB(d, n) WORD $(0x4E202800 | (n)<<5 | (d)) // d.8h = pairwise sums of n.16b
 #define SADALP(d, n) WORD $(0x4E606800 | (n)<<5 | (d)) // d.4s += pairwise sums of n.8h
 #define SSRA(d, n, s) WORD $(0x4F001400 | (64-(s))<<16 | (n)<<5 | (d)) // d.4s += n.4s >> s
 #define MULS(d, n, m) WORD $(0x4EA09C00 | (m)<<16 | (n)<<5 | (d)) // of 32 bits

@@ -16,19 +16,17 @@ func pairedAt(f Format, width, kq int) int {
 	return (block/2*dwords+c)*2*width + block%2
 }
 
-// spreadPaired is spread for one token of a paired strip; q is whole pairs of blocks.
-func spreadPaired(f Format, dst []uint32, width int, q []byte) (sum int32) {
-	cols := f.BlockCols()
-	for ; len(q) > 0; q = q[2*cols:] {
-		for c := 0; c < cols; c += 4 {
-			at := c / 2 * width
-			dst[at] = binary.LittleEndian.Uint32(q[c:])
-			dst[at+1] = binary.LittleEndian.Uint32(q[cols+c:])
-		}
-		for _, v := range q[:2*cols] {
-			sum += int32(int8(v))
-		}
-		dst = dst[min(cols/2*width, len(dst)):]
+// spreadPaired is spread for one token of a paired strip; q is whole pairs of blocks, at least one.
+func spreadPaired(f Format, dst []uint32, width int, q []byte) int32 {
+	if sum, ok := spreadPairsSIMD(f, dst, width, q); ok {
+		return sum
+	}
+	var sum int32
+	for kq := range len(q) / 4 {
+		dst[pairedAt(f, width, kq)] = binary.LittleEndian.Uint32(q[4*kq:])
+	}
+	for _, v := range q {
+		sum += int32(int8(v))
 	}
 	return sum
 }

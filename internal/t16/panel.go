@@ -107,8 +107,10 @@ func (p *Panel) find(i int) strip {
 //
 // It adds the bytes four at a time, biased by 128 to be unsigned, in two 16-bit sums.
 func spread(dst []uint32, stride int, q []byte) int32 {
+	signed, n := spreadSIMD(dst, stride, q)
+	at := n / 4 * stride
+	q = q[n:]
 	var sum uint32
-	at := 0
 	for k := 0; k+4 <= len(q); k += 4 {
 		v := binary.LittleEndian.Uint32(q[k:])
 		dst[at] = v
@@ -116,5 +118,5 @@ func spread(dst []uint32, stride int, q []byte) int32 {
 		u := v ^ 0x80808080
 		sum += u&0x00FF00FF + u>>8&0x00FF00FF
 	}
-	return int32(sum&0xFFFF+sum>>16) - 128*int32(len(q))
+	return signed + int32(sum&0xFFFF+sum>>16) - 128*int32(len(q))
 }
