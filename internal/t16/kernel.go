@@ -9,8 +9,9 @@
 //
 // # Activations
 //
-// A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast, and
-// the negated sum of every group, a multiple of which the accumulators start from because the weights are stored without a sign.
+// A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast and
+// USMMLA takes in twos, and the negated sum of every group, a multiple of which the accumulators start from because the
+// weights are stored without a sign.
 //
 // # The result, to the bit
 //
