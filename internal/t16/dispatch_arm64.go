@@ -10,10 +10,13 @@ var (
 	useNEON = cpu.ARM64.HasASIMD
 )
 
+// multiplies says whether there are kernels for a format.
+func multiplies(f Format) bool { return useNEON && (f == Ternary2 || f == Int4 || f == Int8) }
+
 // mulTile computes one tile by the best kernel for its format and width.
 func mulTile(c *tile) {
 	switch {
-	case c.format == Ternary5 || !useNEON || !useDot && c.width > 2:
+	case !multiplies(c.format) || !useDot && c.width > 2:
 		tileGeneric(c)
 	case c.paired && c.width == 24:
 		tileMM24(c)
@@ -44,7 +47,7 @@ func mulTile(c *tile) {
 //	USMMLA, paired            60   92  220
 func stripWidth(f Format, rem int) int {
 	switch {
-	case f == Ternary5 || !useNEON:
+	case !multiplies(f):
 		return min(rem, 8)
 	case !useDot:
 		return min(rem, 2)
@@ -59,7 +62,7 @@ func stripWidth(f Format, rem int) int {
 // pairedWidth is stripWidth where the strip is to have its blocks in pairs, and 0 where it is not.
 func pairedWidth(f Format, group, rem int) int {
 	switch {
-	case !useI8MM || f == Ternary5 || group%(2*f.BlockCols()) != 0 || rem < 3:
+	case !useI8MM || !multiplies(f) || group%(2*f.BlockCols()) != 0 || rem < 3:
 		return 0
 	case rem >= 17:
 		return 24

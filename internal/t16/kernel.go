@@ -61,6 +61,7 @@ var zeroBias [TileRows]float32
 // tile is one call of a kernel: 16 rows times the tokens of one strip. The assembly reads its fields.
 type tile struct {
 	format  Format
+	paired  bool      // how acts are packed
 	dst     []float32 // token t, row r is dst[rows[t]*ldd + r], r in 0..15
 	rows    []int     // [tokens to store]; at least 1, at most width
 	ldd     int
@@ -73,7 +74,6 @@ type tile struct {
 	groups  int
 	blocks  int // per group
 	width   int // tokens the strip has room for
-	paired  bool
 }
 
 // MatMul computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p: dst[row*ldd + r] = y[r, t], where row
@@ -94,10 +94,10 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 		for _, s := range p.strips {
 			end := min(s.first+s.width, p.n)
 			c := tile{
-				format: w.Format, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
+				format: w.Format, paired: s.paired, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
-				groups: groups, blocks: blocks, width: s.width, paired: s.paired,
+				groups: groups, blocks: blocks, width: s.width,
 			}
 			for i := tile0; i < last; i++ {
 				c.codes = w.Codes[i*codes:][:codes]

@@ -85,11 +85,7 @@ func (p *Panel) Set(i int, x []float32, row int) {
 			from := x[min(k, len(x)):min(k+len(q), len(x))]
 			quantize(q, from, inv)
 			clear(q[len(from):])
-			if s.paired {
-				sum += spreadPaired(p.format, acts[k/4*s.width:], s.width, q)
-			} else {
-				sum += spread(acts[k/4*s.width:], s.width, q)
-			}
+			sum += s.spread(p.format, acts[k/4*s.width:], q)
 		}
 		sums[g*s.width] = -sum
 	}
@@ -101,6 +97,14 @@ func (p *Panel) find(i int) strip {
 	for ; p.strips[s].first+p.strips[s].width <= i; s++ {
 	}
 	return p.strips[s]
+}
+
+// spread writes q to one token's dwords, dst being where they start, and returns Σ q.
+func (s *strip) spread(f Format, dst []uint32, q []byte) int32 {
+	if s.paired {
+		return spreadPaired(f, dst, s.width, q)
+	}
+	return spread(dst, s.width, q)
 }
 
 // spread writes q as dwords to dst[0], dst[stride], ... and returns Σ q.
