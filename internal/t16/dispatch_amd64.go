@@ -11,6 +11,10 @@ var (
 
 // mulTile computes one tile by the best kernel for its format and width.
 func mulTile(c *tile) {
+	if c.format == Ternary5 {
+		mulTernary5(c)
+		return
+	}
 	if c.format != Ternary2 {
 		if !mulIntTile(c) {
 			tileGeneric(c)
@@ -19,15 +23,6 @@ func mulTile(c *tile) {
 	}
 	if useVNNI {
 		switch c.width {
-		case 24:
-			tileVNNI24(c)
-			return
-		case 16:
-			tileVNNI16(c)
-			return
-		case 8:
-			tileVNNI8(c)
-			return
 		case 4:
 			tileVNNI4(c)
 			return
@@ -56,33 +51,20 @@ func mulTile(c *tile) {
 }
 
 // stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
-// lanes than another pass over the weights would cost.
+// lanes than another pass over the weights would cost. With VNNI strips of 12 and 8 make up every multiple of 4 from 8
+// on.
 func stripWidth(f Format, rem int) int {
-	switch f {
-	case Int4, Int8, MXFP4:
-		return intStripWidth(rem)
-	case Ternary5:
-		return min(rem, 8)
-	}
-	if useVNNI {
-		switch {
-		case rem >= 22:
-			return 24
-		case rem >= 15:
-			return 16
-		case rem >= 7:
-			return 8
-		}
-	}
 	switch {
-	case !useAVX2:
+	case f == Ternary5 && !useVBMI, !useAVX2:
 		return min(rem, 8)
-	case rem >= 4:
+	case useVNNI && (rem >= 19 || rem >= 11 && rem <= 14):
+		return 12
+	case useVNNI && rem >= 7:
+		return 8
+	case rem >= 3:
 		return 4
-	case rem >= 2:
-		return 2
 	}
-	return 1
+	return rem
 }
 
 func absMaxSIMD(x []float32) (bits uint32, n int) {
@@ -102,17 +84,8 @@ func quantizeSIMD(dst []byte, x []float32, inv float32) int {
 	return n
 }
 
-// tileVNNI24 is tileGeneric for c.width = 24; so are the others for theirs.
+// tileVNNI4 is tileGeneric for c.width = 4; so are the others for theirs.
 //
-//go:noescape
-func tileVNNI24(c *tile)
-
-//go:noescape
-func tileVNNI16(c *tile)
-
-//go:noescape
-func tileVNNI8(c *tile)
-
 //go:noescape
 func tileVNNI4(c *tile)
 

@@ -56,7 +56,7 @@ func (f Format) unpack(block []byte, c int) (w [TileRows][4]int32) {
 		case Ternary2:
 			b = b >> (2 * c) & 3
 		case Ternary5:
-			b = b / [...]byte{1, 3, 9, 27, 81}[c] % 3
+			b = trit(b, c)
 		case Int4:
 			b = b >> (4 * c) & 15
 		case MXFP4:

@@ -90,7 +90,7 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 	codes := w.Format.tileBytes(w.K)
 	for ; tile0 < tile1; tile0 += tilesPerPass {
 		last := min(tile1, tile0+tilesPerPass)
-		for _, s := range p.strips {
+		for _, s := range p.strips[mulWide(dst, ldd, w, tile0, last, p):] {
 			end := min(s.first+s.width, p.n)
 			c := tile{
 				format: w.Format, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],

@@ -56,10 +56,11 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 	}
 	turned.Reset(w.K)
 	groups := w.K / mxfp4.BlockSize
-	shape := Weights{Format: MXFP4, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4.BlockSize}
-	for i := tile0; i < tile1; i++ {
+	rows := Weights{Format: MXFP4, Codes: w.Blocks, Scales: w.Scales, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4.BlockSize}
+	strips := p.strips[mulWide(dst, ldd, &rows, tile0, tile1, p):]
+	for i := tile0; i < tile1 && len(strips) > 0; i++ {
 		ahead := turned.turn(w, i*TileRows)
-		for _, s := range p.strips {
+		for _, s := range strips {
 			end := min(s.first+s.width, p.n)
 			c := tile{
 				format: MXFP4, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
@@ -68,7 +69,7 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 				nsums:  p.nsums[s.sums:][:groups*s.width],
 				groups: groups, blocks: mxfp4.BlockSize / MXFP4.BlockCols(), width: s.width,
 			}
-			c.mul(dst, &shape, i*TileRows)
+			c.mul(dst, &rows, i*TileRows)
 		}
 	}
 }
@@ -77,27 +78,34 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 // rows starts that it has not asked the cache for, so that the product does while it computes.
 func (t *MXFP4Tile) turn(w *MXFP4Rows, row int) (ahead uintptr) {
 	groups := w.K / mxfp4.BlockSize
+	t.turnScales(w.Scales, w.Out, groups, row)
 	rows := min(TileRows, w.Out-row)
-	blocks, scales := w.Blocks[row*groups*16:(row+rows)*groups*16], w.Scales[row*groups:(row+rows)*groups]
+	blocks := w.Blocks[row*groups*16 : (row+rows)*groups*16]
 	ahead = uintptr(unsafe.Pointer(&blocks[0])) + uintptr(3*len(blocks)/2)
-	if rows == TileRows && turnSIMD(t, blocks, scales, groups) {
+	if rows == TileRows && turnCodes(t, blocks, groups) {
 		return ahead
 	}
 	clear(t.codes)
-	clear(t.scales)
 	for r := range rows {
 		for i := range groups * 4 { // dwords, eight columns each
 			copy(t.codes[i*blockBytes+r*4:][:4], blocks[(r*groups*4+i)*4:])
 		}
-		turnScales(t.scales[r:], scales[r*groups:][:groups])
 	}
 	return ahead
 }
 
-// turnScales writes src to dst[0], dst[16], ...
-func turnScales(dst, src []byte) {
-	for g, e := range src {
-		dst[g*TileRows] = e
+// turnScales sets t's scales to those of 16 of the out rows of scales, from row on.
+func (t *MXFP4Tile) turnScales(scales []byte, out, groups, row int) {
+	rows := min(TileRows, out-row)
+	scales = scales[row*groups : (row+rows)*groups]
+	if rows == TileRows && groups >= TileRows && turnScales(t, scales, groups) {
+		return
+	}
+	clear(t.scales)
+	for r := range rows {
+		for g, e := range scales[r*groups:][:groups] {
+			t.scales[g*TileRows+r] = e
+		}
 	}
 }
 
