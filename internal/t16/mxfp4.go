@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"math"
 	"unsafe"
-
-	"github.com/seed-796a8800/tritium/internal/mxfp4"
 )
+
+// mxfp4Group is how many columns share a scale in MXFP4.
+const mxfp4Group = 32
 
 // MXFP4Rows is a matrix [Out, K] in MXFP4 as it is published, row by row; see package mxfp4 for the codes. The slices
 // are never written.
@@ -31,7 +32,7 @@ type MXFP4Tile struct {
 // Reset makes room for k columns; it allocates only when t has never been as large.
 func (t *MXFP4Tile) Reset(k int) {
 	t.codes = resize(t.codes, MXFP4.tileBytes(k))
-	t.scales = resize(t.scales, k/mxfp4.BlockSize*TileRows)
+	t.scales = resize(t.scales, k/mxfp4Group*TileRows)
 }
 
 // MatMulMXFP4 computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p, a panel for [MXFP4] in groups of
@@ -55,8 +56,8 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 		return
 	}
 	turned.Reset(w.K)
-	groups := w.K / mxfp4.BlockSize
-	rows := Weights{Format: MXFP4, Codes: w.Blocks, Scales: w.Scales, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4.BlockSize}
+	groups := w.K / mxfp4Group
+	rows := Weights{Format: MXFP4, Codes: w.Blocks, Scales: w.Scales, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4Group}
 	strips := p.strips[mulWide(dst, ldd, &rows, tile0, tile1, p):]
 	for i := tile0; i < tile1 && len(strips) > 0; i++ {
 		ahead := turned.turn(w, i*TileRows)
@@ -67,7 +68,7 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 				codes: turned.codes, scales: turned.scales, ahead: ahead,
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
-				groups: groups, blocks: mxfp4.BlockSize / MXFP4.BlockCols(), width: s.width,
+				groups: groups, blocks: mxfp4Group / MXFP4.BlockCols(), width: s.width,
 			}
 			c.mul(dst, &rows, i*TileRows)
 		}
@@ -77,7 +78,7 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 // turn sets t to the 16 rows of w from row on; those behind the last are zero. It returns where the half of the next
 // rows starts that it has not asked the cache for, so that the product does while it computes.
 func (t *MXFP4Tile) turn(w *MXFP4Rows, row int) (ahead uintptr) {
-	groups := w.K / mxfp4.BlockSize
+	groups := w.K / mxfp4Group
 	t.turnScales(w.Scales, w.Out, groups, row)
 	rows := min(TileRows, w.Out-row)
 	blocks := w.Blocks[row*groups*16 : (row+rows)*groups*16]
@@ -145,10 +146,10 @@ func evenBytes(v uint64) uint64 {
 
 // checkMXFP4 panics unless every slice that the assembly reads or writes without bounds is as long as it must be.
 func checkMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Panel) {
-	if w.Out < 0 || !MXFP4.valid(w.K, mxfp4.BlockSize) {
+	if w.Out < 0 || !MXFP4.valid(w.K, mxfp4Group) {
 		panic(fmt.Sprintf("t16: MatMulMXFP4: bad weights [%d, %d]", w.Out, w.K))
 	}
-	if groups := w.Out * w.K / mxfp4.BlockSize; len(w.Blocks) != groups*16 || len(w.Scales) != groups {
+	if groups := w.Out * w.K / mxfp4Group; len(w.Blocks) != groups*16 || len(w.Scales) != groups {
 		panic(fmt.Sprintf("t16: MatMulMXFP4: %d bytes of blocks and %d of scales do not hold [%d, %d]",
 			len(w.Blocks), len(w.Scales), w.Out, w.K))
 	}

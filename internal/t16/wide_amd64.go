@@ -6,8 +6,6 @@ import (
 	"math/bits"
 	"sync"
 	"unsafe"
-
-	"github.com/seed-796a8800/tritium/internal/mxfp4"
 )
 
 // Many tokens: the weights of two tiles, some columns at a time, are unpacked to bytes in the first-level cache, and
@@ -196,7 +194,7 @@ func unpack(dst *[blockBytes]byte, w *Weights, tile, from, to int) {
 
 // unpackMXFP4 is unpack for the groups of 32 columns from..to-1 of rows as they are published.
 func unpackMXFP4(dst *[blockBytes]byte, w *Weights, row, from, to int) {
-	const block = mxfp4.BlockSize / 2
+	const block = mxfp4Group / 2
 	stride := w.K / 2
 	if row+TileRows <= w.Out {
 		unpackMXFP4AVX512(dst, &w.Codes[row*stride+from*block], stride, to-from)
