@@ -18,7 +18,7 @@ type Dense struct {
 	Bias   []float32 // [Out], or nil
 	// Int8Inputs rounds every row of the input to 8 bits first, as the ternary
 	// projections do: what quantizing activations alone costs. By MXFP4 the
-	// product is then in whole numbers, several times as fast as in float32.
+	// product is then in whole numbers, faster than in float32.
 	Int8Inputs bool
 }
 
