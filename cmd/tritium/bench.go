@@ -16,6 +16,8 @@ type benchFlags struct {
 	prompt, decode, repeats int
 	contexts                []int
 
+	inputs activations
+
 	shape, format, head string // of synthetic weights
 	group, layers       int
 	memory              byteSize
@@ -47,8 +49,8 @@ memory, and multiplying in int8 and in float32 on registers.
 
 Decoding reads the active weights for every token, so it is compared with the
 memory; prefill shares them among many tokens, so it is compared with the
-arithmetic: int8 for ternary weights, float32 for all others. The table of
-kernels says where the time of a token goes.
+arithmetic: int8 for ternary weights and, with --activations int8, for MXFP4,
+float32 for all others. The table of kernels says where the time of a token goes.
 
 With --shape it measures random weights of a published model's shape instead of
 a MODEL: the speed depends on shape and format, not on what the weights say.
@@ -90,7 +92,7 @@ They are made in memory; nothing is downloaded or written.`,
 					return err
 				}
 				return run(subject{name, c, ids, c.Config().Layers})
-			})
+			}, f.inputs.options()...)
 		},
 	}
 	f.declare(cmd)
@@ -104,6 +106,7 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	fs.IntSliceVar(&f.contexts, "contexts", []int{128, 1024}, "lengths of the text behind which to decode")
 	fs.IntVar(&f.decode, "decode-tokens", 32, "tokens to read one by one behind each, per repeat")
 	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
+	f.inputs.declare(fs)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
 	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatMXFP4), "format",
 		"of these weights: 2 bits in attention and experts, or as OpenAI published")
@@ -185,7 +188,7 @@ func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) err
 	show := a.progress("weights", "B")
 	c, err := s.Build(ctx, cpu, func(done, total int64) {
 		show.Update(fmt.Sprintf("making %s of random weights", bytesText(total)), float64(done), float64(total))
-	})
+	}, f.inputs.options()...)
 	show.Close()
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func (r *benchRun) report(m machine) *benchmark {
 		Command: "tritium " + strings.Join(os.Args[1:], " "), Model: s.name, Formats: map[string]string{},
 		Layers: s.checkpoint.Config().Layers, WholeLayers: s.layers, Bytes: s.checkpoint.Bytes(), Resident: r.resident,
 		PromptTokens: f.prompt, RowsAtOnce: r.speed.model.Plan.MaxRows(), DecodedTokens: f.decode, Repeats: f.repeats}
-	ternary := false
+	int8 := false
 	for _, u := range inventory(s.checkpoint) {
 		b.BytesPerToken += u.ActiveSize
 		switch u.Kind {
@@ -93,7 +93,7 @@ func (r *benchRun) report(m machine) *benchmark {
 			b.MACPerToken += u.Active
 		}
 		b.Formats[u.Kind] = u.Format
-		ternary = ternary || u.Kind == "experts" && u.Format == "ternary"
+		int8 = int8 || u.Kind == "experts" && (u.Format == "ternary" || u.Format == "mxfp4" && f.inputs == activationsInt8)
 	}
 	read := slices.Concat(r.read...)
 	b.ReadGB, b.ReadSpread = read.median()/1e9, read.spread()
@@ -109,7 +109,7 @@ func (r *benchRun) report(m machine) *benchmark {
 	macs := r.prefill.times(float64(b.MACPerToken))
 	b.Prefill, b.PrefillSpread, b.PrefillGMAC = r.prefill.median(), r.prefill.spread(), macs.median()/1e9
 	peak := r.float32Peak
-	if b.PeakKind = "float32"; ternary && b.Int8Peak > 0 {
+	if b.PeakKind = "float32"; int8 && b.Int8Peak > 0 {
 		b.PeakKind, peak = "int8", r.int8Peak
 	}
 	b.OfPeak = macs.over(peak).median()
@@ -140,7 +140,7 @@ func (r *benchRun) kernels(phase string, spent []series) []kernelSpeed {
 		// In prefill the head sees one row of the prompt.
 		if w.macs > 0 && (phase == "decode" || name != "lm_head") {
 			peak := r.float32Peak
-			if w.ternary && r.int8Peak.median() > 0 {
+			if (w.ternary || w.mxfp4 && r.flags.inputs == activationsInt8) && r.int8Peak.median() > 0 {
 				peak = r.int8Peak
 			}
 			k.GMAC, k.OfPeak = rate(w.macs).median()/1e9, rate(w.macs).over(peak).median()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/testdata"
+	"github.com/spf13/pflag"
 )
 
 // nano names the checkpoint that is built into the program.
@@ -57,4 +58,27 @@ func encode(c *gptoss.Checkpoint, text string) ([]int32, error) {
 		return nil, err
 	}
 	return t.Encode(text), nil
+}
+
+// activations are how the inputs of an original checkpoint's projections are
+// kept: as they are, or rounded as quantization would.
+type activations string
+
+const (
+	activationsF32  = "f32"
+	activationsInt8 = "int8"
+)
+
+// declare adds the flag.
+func (v *activations) declare(fs *pflag.FlagSet) {
+	fs.Var(newChoice((*string)(v), activationsF32, activationsInt8), "activations",
+		"inputs of attention and experts in a model that is not quantized: as they are, or rounded to 8 bits (faster in MXFP4)")
+}
+
+// options are those to open a model with.
+func (v activations) options() []gptoss.OpenOption {
+	if v == activationsInt8 {
+		return []gptoss.OpenOption{gptoss.WithInt8Activations()}
+	}
+	return nil
 }

@@ -37,6 +37,7 @@ type runFlags struct {
 	ids       bool
 	session   string
 	speculate string
+	inputs    activations
 	sampling  gptoss.Sampling // where a flag was given
 }
 
@@ -77,7 +78,7 @@ text and checks several at a time: the text is the same, and often sooner there.
 					return usageError{err}
 				}
 				return a.continueText(cmd.Context(), c, text, s, g.Stop, f)
-			})
+			}, f.inputs.options()...)
 		},
 	}
 	fl := cmd.Flags()
@@ -92,6 +93,7 @@ text and checks several at a time: the text is the same, and often sooner there.
 	fl.Float64Var(&f.sampling.RepetitionPenalty, "repetition-penalty", 0, "make tokens that occurred less likely; 1 is none (default: the model's)")
 	fl.StringVar(&f.session, "session", "", "`file` that keeps what the model has read, from one run to the next")
 	fl.Var(newChoice(&f.speculate, "auto", "off", "on"), "speculate", "guess repeated tokens: where it pays, never, wherever possible")
+	f.inputs.declare(fl)
 	return cmd
 }
 

@@ -16,7 +16,9 @@ func mulTile(c *tile) {
 		return
 	}
 	if c.format != Ternary2 {
-		tileGeneric(c)
+		if !mulIntTile(c) {
+			tileGeneric(c)
+		}
 		return
 	}
 	if useVNNI {
@@ -61,15 +63,29 @@ func mulTile(c *tile) {
 // lanes than another pass over the weights would cost.
 func stripWidth(f Format, rem int) int {
 	switch {
-	case f != Ternary2 && f != Ternary5, f == Ternary5 && !useVBMI, !useAVX2:
+	case f == Ternary5 && !useVBMI, !useAVX2:
 		return min(rem, 8)
+	case useVNNI && f.wide(): // two tiles at a time, see mulWide
+		switch {
+		case rem >= 19 || rem >= 11 && rem <= 14:
+			return wideTokens
+		case rem >= 7:
+			return wideLeast
+		}
+		return fewTokens(rem)
 	case useVNNI && rem >= 22:
 		return 24
 	case useVNNI && rem >= 15:
 		return 16
 	case useVNNI && rem >= 7:
 		return 8
-	case rem >= 3:
+	}
+	return fewTokens(rem)
+}
+
+// fewTokens is the width of the last strips.
+func fewTokens(rem int) int {
+	if rem >= 3 {
 		return 4
 	}
 	return rem

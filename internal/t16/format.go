@@ -16,14 +16,18 @@ const (
 	Int4
 	// Int8 has -128..127, one in a byte.
 	Int8
+	// MXFP4 has codes of the 4-bit floats E2M1, the low ones of columns 0, 2, 4, 6 of the block, the high ones of 1, 3,
+	// 5, 7, so that they are bytes of a published checkpoint; its scales are E8M0 bytes [tile][group][16] of groups of
+	// 32. It is what [MatMulMXFP4] makes of rows as it goes, not a layout for [Weights].
+	MXFP4
 )
 
 // BlockCols is how many columns a block of 64 bytes holds; columns are padded
 // to a multiple of it.
-func (f Format) BlockCols() int { return [...]int{16, 20, 8, 4}[f] }
+func (f Format) BlockCols() int { return [...]int{16, 20, 8, 4, 8}[f] }
 
 // offset is what is added to a weight to store it.
-func (f Format) offset() int32 { return [...]int32{1, 1, 8, 128}[f] }
+func (f Format) offset() int32 { return [...]int32{1, 1, 8, 128, 16}[f] }
 
 // MaxK is the most columns whose sums of products no int32 accumulator of any kernel overflows.
 func (f Format) MaxK() int {
@@ -36,7 +40,8 @@ func (f Format) MaxK() int {
 
 // valid says whether the kernels can run k columns in groups of group.
 func (f Format) valid(k, group int) bool {
-	return f <= Int8 && k > 0 && k <= f.MaxK() && group > 0 && group%f.BlockCols() == 0 && k%group == 0
+	return f <= MXFP4 && k > 0 && k <= f.MaxK() && group > 0 && group%f.BlockCols() == 0 && k%group == 0 &&
+		(f != MXFP4 || group == mxfp4Group)
 }
 
 // tileBytes is the size of the codes of 16 rows of k columns.
@@ -52,6 +57,8 @@ func (f Format) unpack(block []byte, c int) (w [TileRows][4]int32) {
 			b = trit(b, c)
 		case Int4:
 			b = b >> (4 * c) & 15
+		case MXFP4:
+			b = mxfp4Stored[b>>(4*c)&15]
 		}
 		w[i/4][i%4] = int32(b)
 	}

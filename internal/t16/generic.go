@@ -21,6 +21,10 @@ func tileGeneric(c *tile) {
 		for b := g * c.blocks; b < (g+1)*c.blocks; b++ {
 			c.block(&sum, b)
 		}
+		if c.format == MXFP4 {
+			c.foldMXFP4(&acc, &sum, g)
+			continue
+		}
 		for r := range TileRows {
 			scale := halfToFloat(binary.LittleEndian.Uint16(c.scales[(g*TileRows+r)*scaleBytes:]))
 			for t := range c.rows {

@@ -72,8 +72,9 @@ type tile struct {
 	ascales []float32 // [tokens to store]
 	bias    []float32 // [16]
 	groups  int
-	blocks  int // per group
-	width   int // tokens the strip has room for
+	blocks  int     // per group
+	width   int     // tokens the strip has room for
+	ahead   uintptr // memory to ask for, MXFP4 only; may lie outside the matrix
 }
 
 // MatMul computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p: dst[row*ldd + r] = y[r, t], where row
@@ -102,19 +103,23 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 			for i := tile0; i < last; i++ {
 				c.codes = w.Codes[i*codes:][:codes]
 				c.scales = w.Scales[i*groups*TileRows*scaleBytes:][:groups*TileRows*scaleBytes]
-				row := i * TileRows
-				if row+TileRows > w.Out {
-					matMulTail(dst, w, c, row)
-					continue
-				}
-				c.dst, c.bias = dst[row:], zeroBias[:]
-				if w.Bias != nil {
-					c.bias = w.Bias[row:]
-				}
-				mulTile(&c)
+				c.mul(dst, w, i*TileRows)
 			}
 		}
 	}
+}
+
+// mul computes the tile whose first row is row of w.
+func (c *tile) mul(dst []float32, w *Weights, row int) {
+	if row+TileRows > w.Out {
+		matMulTail(dst, w, *c, row)
+		return
+	}
+	c.dst, c.bias = dst[row:], zeroBias[:]
+	if w.Bias != nil {
+		c.bias = w.Bias[row:]
+	}
+	mulTile(c)
 }
 
 // matMulTail runs the last tile of a matrix whose rows are no multiple of 16: the kernels store whole tiles, so the
@@ -141,7 +146,7 @@ func matMulTail(dst []float32, w *Weights, c tile, row int) {
 
 // check panics unless every slice that the assembly reads or writes without bounds is as long as it must be.
 func check(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
-	if w.Out < 0 || !w.Format.valid(w.K, w.Group) {
+	if w.Out < 0 || w.Format == MXFP4 || !w.Format.valid(w.K, w.Group) {
 		panic(fmt.Sprintf("t16: MatMul: bad weights [%d, %d] in groups of %d", w.Out, w.K, w.Group))
 	}
 	tiles := w.Tiles()
@@ -158,6 +163,11 @@ func check(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 	if p.format != w.Format || p.k != w.K || p.group != w.Group {
 		panic(fmt.Sprintf("t16: MatMul: panel of %d in groups of %d, weights of %d in groups of %d", p.k, p.group, w.K, w.Group))
 	}
+	checkDst(dst, ldd, w.Out, p)
+}
+
+// checkDst panics unless every row that p's tokens go to lies in dst.
+func checkDst(dst []float32, ldd, out int, p *Panel) {
 	top := 0
 	for _, row := range p.rows {
 		if row < 0 {
@@ -165,7 +175,7 @@ func check(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 		}
 		top = max(top, row)
 	}
-	if ldd < 0 || (p.n > 0 && (len(dst) < w.Out || (top > 0 && ldd > (len(dst)-w.Out)/top))) {
-		panic(fmt.Sprintf("t16: MatMul: %d floats do not hold row %d of %d floats, %d apart", len(dst), top, w.Out, ldd))
+	if ldd < 0 || (p.n > 0 && (len(dst) < out || (top > 0 && ldd > (len(dst)-out)/top))) {
+		panic(fmt.Sprintf("t16: MatMul: %d floats do not hold row %d of %d floats, %d apart", len(dst), top, out, ldd))
 	}
 }

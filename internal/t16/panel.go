@@ -71,6 +71,9 @@ func (p *Panel) Set(i int, x []float32, row int) {
 		panic(fmt.Sprintf("t16: Panel.Set: token %d of %d, row %d, %d values of %d", i, p.n, row, len(x), p.k))
 	}
 	scale, inv := rowScale(x)
+	if p.format == MXFP4 {
+		scale *= .5 // the kernels' weights are doubled, to be whole numbers
+	}
 	p.scales[i], p.rows[i] = scale, row
 	s := p.find(i)
 	acts, sums := p.acts[s.acts+i-s.first:], p.nsums[s.sums+i-s.first:]
@@ -85,6 +88,9 @@ func (p *Panel) Set(i int, x []float32, row int) {
 			from := x[min(k, len(x)):min(k+len(q), len(x))]
 			quantize(q, from, inv)
 			clear(q[len(from):])
+			if p.format == MXFP4 {
+				evenFirst(q)
+			}
 			sum += s.spread(p.format, acts[k/4*s.width:], q)
 		}
 		sums[g*s.width] = -sum

@@ -33,7 +33,7 @@ func hugePages(b *testing.B, size int) []byte {
 
 // onThreads runs f(0..n-1) on locked threads, who take the numbers in turn as those of a thread pool do, and returns
 // how long all of it took.
-func onThreads(threads, n int, f func(i int)) time.Duration {
+func streamOnThreads(threads, n int, f func(i int)) time.Duration {
 	var ready, done sync.WaitGroup
 	var next atomic.Int64
 	begin := make(chan struct{})
@@ -82,11 +82,11 @@ func BenchmarkStream(b *testing.B) {
 					bytes := len(w.Codes) + len(w.Scales)
 					var mul, read time.Duration
 					for b.Loop() {
-						read += onThreads(threads, w.Tiles()/chunk, func(i int) {
+						read += streamOnThreads(threads, w.Tiles()/chunk, func(i int) {
 							at := i * chunk * tile / 8
 							readprobe.Xor(words[at : at+chunk*tile/8])
 						})
-						mul += onThreads(threads, w.Tiles()/chunk, func(i int) {
+						mul += streamOnThreads(threads, w.Tiles()/chunk, func(i int) {
 							MatMul(dst, w.Out, w, i*chunk, (i+1)*chunk, &p)
 						})
 					}
