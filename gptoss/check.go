@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"unsafe"
 
 	"github.com/seed-796a8800/tritium/internal/mxfp4"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
-	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // check refuses a checkpoint that lacks a tensor or has one of another type or
@@ -54,16 +52,13 @@ func (c *Checkpoint) checkFormats() error {
 		switch {
 		case !ok:
 			return fmt.Errorf("%q is no projection of the model", name)
-		case f.Kind == FormatTernary && !p.Quantizable:
-			return fmt.Errorf("%s has format ternary; only attention and expert projections can be", name)
-		case f.Kind == FormatTernary:
-			if _, _, err := ternaryop.Layout(p.Out, p.In, f.Group); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		case p.Experts > 0:
+		case f.Ternary() && !p.Quantizable:
+			return fmt.Errorf("%s has format %s; only attention and expert projections can be ternary", name, f.Kind)
+		case p.Experts > 0 && !f.Ternary():
 			return fmt.Errorf("%s has format %s; experts can only be ternary or as in the source", name, f.Kind)
-		case f.Kind == FormatInt4 && (f.Group < 2 || f.Group%2 != 0 || p.In%f.Group != 0):
-			return fmt.Errorf("%s has int4 groups of %d; they must be even and divide its %d inputs", name, f.Group, p.In)
+		}
+		if _, _, err := f.layout(p); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
@@ -79,19 +74,8 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 			return err
 		}
 	}
-	switch f := c.Format(p.Name); f.Kind {
-	case FormatTernary:
-		return c.checkTernary(p, f)
-	case FormatInt8:
-		if err := c.want(p.Name+".codes", []safetensors.Dtype{"I8"}, p.Out, p.In); err != nil {
-			return err
-		}
-		return c.want(p.Name+".scales", []safetensors.Dtype{"F16"}, p.Out)
-	case FormatInt4:
-		if err := c.want(p.Name+".codes", []safetensors.Dtype{"U8"}, p.Out, p.In/2); err != nil {
-			return err
-		}
-		return c.want(p.Name+".scales", []safetensors.Dtype{"F16"}, p.Out, p.In/f.Group)
+	if f := c.Format(p.Name); f.Kind != "" {
+		return c.checkPacked(p, f)
 	}
 	if p.Experts == 0 {
 		return c.want(p.Name+".weight", []safetensors.Dtype{"BF16", "F32"}, p.Out, p.In)
@@ -108,9 +92,9 @@ func (c *Checkpoint) checkProjection(p Projection) error {
 	return c.want(p.Name+"_scales", []safetensors.Dtype{"U8"}, p.Experts, p.Out, p.In/mxfp4.BlockSize)
 }
 
-// checkTernary compares sizes only: the packed shapes are the layout's.
-func (c *Checkpoint) checkTernary(p Projection, f Format) error {
-	codes, scales, err := ternaryop.Layout(p.Out, p.In, f.Group)
+// checkPacked compares sizes only: the packed shapes are the layout's.
+func (c *Checkpoint) checkPacked(p Projection, f Format) error {
+	codes, scales, err := f.layout(p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
@@ -144,9 +128,4 @@ func (c *Checkpoint) want(name string, dtypes []safetensors.Dtype, shape ...int)
 		return fmt.Errorf("%s: tensor %q has shape %v, want %v", t.File, name, t.Shape, shape)
 	}
 	return nil
-}
-
-// signed views bytes as int8.
-func signed(b []byte) []int8 {
-	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
 }

@@ -1,12 +1,15 @@
 package gptoss
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
+	"sync"
 
+	"github.com/seed-796a8800/tritium/internal/largepages"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
@@ -15,8 +18,9 @@ import (
 // Checkpoint is an open model: as OpenAI published it (MXFP4 experts, bf16
 // rest, under Transformers' or OpenAI's own names), with experts dequantized
 // to bf16, or ternary. Its weights stay in the file, which is mapped, and are
-// decoded where they are used. It implements Weights and is safe for
-// concurrent use.
+// decoded where they are used; but ternary weights at 1.6 bits are rewritten at
+// 2 bits, beside the file, where the processor has no fast kernels for them. It
+// implements Weights and is safe for concurrent use.
 type Checkpoint struct {
 	path    string // for errors
 	config  Config
@@ -25,6 +29,11 @@ type Checkpoint struct {
 	// tensors by Transformers' name, whatever the file calls them.
 	tensors map[string]safetensors.Tensor
 	int8    bool
+
+	expands  bool // 1.6-bit weights, to be multiplied
+	mu       sync.Mutex
+	expanded map[string]*ternaryop.Stack // by name of the projection
+	memory   [][]uint64                  // that is ours to free
 }
 
 var _ Weights = (*Checkpoint)(nil)
@@ -89,7 +98,8 @@ func OpenFS(files fs.FS, opts ...OpenOption) (*Checkpoint, error) {
 }
 
 func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors.Archive, opts []OpenOption) (*Checkpoint, error) {
-	c := &Checkpoint{path: path, config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{}}
+	c := &Checkpoint{path: path, config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{},
+		expands: !ternaryop.Ternary5.Native()}
 	for _, o := range opts {
 		o(c)
 	}
@@ -133,9 +143,16 @@ func (c *Checkpoint) Tensors() []safetensors.Tensor {
 	return ts
 }
 
-// Close unmaps the files. Nothing that came from the checkpoint may be used
-// afterwards.
-func (c *Checkpoint) Close() error { return c.archive.Close() }
+// Close unmaps the files and frees what was made of them. Nothing that came
+// from the checkpoint may be used afterwards.
+func (c *Checkpoint) Close() error {
+	err := c.archive.Close()
+	for _, words := range c.memory {
+		err = errors.Join(err, largepages.Free(words))
+	}
+	c.memory, c.expanded = nil, nil
+	return err
+}
 
 // Embedding returns the token embedding.
 func (c *Checkpoint) Embedding() ops.Matrix { return c.Matrix(EmbeddingName) }
@@ -155,27 +172,33 @@ func (c *Checkpoint) Linear(name string) ops.Linear {
 	if name != HeadName {
 		bias = c.Vector(name + ".bias")
 	}
-	if c.Format(name).Kind == FormatTernary {
-		return ternaryop.Linear{Name: name, Weight: c.ternary(name, 1).At(0), Bias: bias}
+	if c.Format(name).Kind == "" {
+		return ops.Dense{Name: name, Weight: c.Matrix(name), Bias: bias, Int8Inputs: c.roundsInputs(name)}
 	}
-	return ops.Dense{Name: name, Weight: c.Matrix(name), Bias: bias, Int8Inputs: c.roundsInputs(name)}
+	s, err := c.kernelWeights(name)
+	if err != nil {
+		return broken{err}
+	}
+	return ternaryop.Linear{Name: name, Weight: s.At(0), Bias: bias}
 }
 
 // ExpertLinear returns one projection of all experts of a layer.
 func (c *Checkpoint) ExpertLinear(name string) ops.ExpertLinear {
 	bias, active := c.Vector(name+"_bias"), c.config.ActiveExperts
-	if c.Format(name).Kind == FormatTernary {
-		return ternaryop.Experts{Name: name, Weight: c.ternary(name, c.config.Experts), Bias: bias, Active: active}
+	if c.Format(name).Kind == "" {
+		return ops.DenseExperts{Name: name, Weights: c.ExpertMatrices(name), Bias: bias, Active: active, Int8Inputs: c.roundsInputs(name)}
 	}
-	return ops.DenseExperts{Name: name, Weights: c.ExpertMatrices(name), Bias: bias, Active: active, Int8Inputs: c.roundsInputs(name)}
+	s, err := c.kernelWeights(name)
+	if err != nil {
+		return brokenExperts{err}
+	}
+	return ternaryop.Experts{Name: name, Weight: s, Bias: bias, Active: active}
 }
 
-// roundsInputs says whether a dense projection sees inputs of 8 bits: one that
-// was quantized to int8 does, and with WithInt8Activations every projection
-// that could have been quantized.
+// roundsInputs says whether a dense projection sees inputs of 8 bits: with
+// WithInt8Activations every one does that could have been quantized.
 func (c *Checkpoint) roundsInputs(name string) bool {
-	p, ok := c.config.Projections()[name]
-	return ok && p.Quantizable && (c.int8 || c.Format(name).Kind == FormatInt8)
+	return c.int8 && c.config.Projections()[name].Quantizable
 }
 
 // Format returns how a quantized tensor is stored; its Kind is empty for one
@@ -187,15 +210,13 @@ func (c *Checkpoint) Format(name string) Format {
 	return Format{}
 }
 
-// Matrix returns a weight that is not ternary and not an expert's.
+// Matrix returns a weight that is not an expert's.
 func (c *Checkpoint) Matrix(name string) ops.Matrix {
-	p := c.config.Projections()[name]
-	switch f := c.Format(name); f.Kind {
-	case FormatInt8:
-		return ops.Int8{Out: p.Out, In: p.In, Codes: signed(c.tensors[name+".codes"].Data), Scales: c.Vector(name + ".scales")}
-	case FormatInt4:
-		return ops.Int4{Out: p.Out, In: p.In, Group: f.Group, Codes: c.tensors[name+".codes"].Data, Scales: c.Vector(name + ".scales")}
+	if c.Format(name).Kind != "" {
+		m := c.packed(name).At(0)
+		return &m
 	}
+	p := c.config.Projections()[name]
 	return matrixOf(c.tensors[name+".weight"], p.Out, p.In)
 }
 
@@ -217,16 +238,6 @@ func (c *Checkpoint) ExpertMatrices(name string) []ops.Matrix {
 		ms[e] = ops.MXFP4{Out: p.Out, In: p.In, Blocks: blocks[e*nb : (e+1)*nb], Scales: scales[e*ns : (e+1)*ns]}
 	}
 	return ms
-}
-
-// ternary returns a packed projection over the mapped file.
-func (c *Checkpoint) ternary(name string, experts int) *ternaryop.Stack {
-	p := c.config.Projections()[name]
-	s, err := ternaryop.StackFromBytes(experts, p.Out, p.In, c.Format(name).Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
-	if err != nil {
-		panic(fmt.Sprintf("gptoss: %s: %v; Open checks every projection", name, err))
-	}
-	return s
 }
 
 func matrixOf(t safetensors.Tensor, out, in int) ops.Matrix {

@@ -221,7 +221,7 @@ func TestBadFiles(t *testing.T) {
 // What quantization_config and packed tensors can have wrong.
 func TestBadQuantized(t *testing.T) {
 	t.Parallel()
-	dir := quantize(t, writeShape(t, small), false).dir
+	dir := quantize(t, writeShape(t, small), twoBits).dir
 	c := open(t, dir)
 	tensors := tensorsOf(t, dir)
 	const q, experts = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.experts.down_proj"
@@ -239,10 +239,10 @@ func TestBadQuantized(t *testing.T) {
 		"scales missing":    {experts + ".scales", drop, "is missing"},
 		"one expert's":      {experts + ".codes", reshaped("U8", 256), "is 256 bytes of U8, want 768"},
 		"biases missing":    {experts + "_bias", drop, "is missing"},
-		"int4 codes shape":  {EmbeddingName + ".codes", reshaped("U8", 32, 32), "has shape [32 32], want [32 16]"},
-		"int4 scales shape": {EmbeddingName + ".scales", reshaped("F16", 32), "has shape [32], want [32 1]"},
-		"int8 codes type":   {HeadName + ".codes", reshaped("U8", 32, 32), "has type U8, want [I8]"},
-		"int8 scales type":  {HeadName + ".scales", reshaped("F32", 32), "has type F32, want [F16]"},
+		"int4 codes short":  {EmbeddingName + ".codes", reshaped("U8", 511), "is 511 bytes of U8, want 512"},
+		"int4 scales short": {EmbeddingName + ".scales", reshaped("F16", 31), "is 62 bytes of F16, want 64"},
+		"int8 codes type":   {HeadName + ".codes", reshaped("I8", 32, 32), "is 1024 bytes of I8, want 1024 bytes of U8"},
+		"int8 scales type":  {HeadName + ".scales", reshaped("F32", 32), "is 128 bytes of F32, want 64 bytes of F16"},
 	} {
 		_, err := Open(writeModel(t, configOf(t, dir), edited(tensors, tc.tensor, tc.change)))
 		oneLine(t, name, err, "gptoss: ", `"`+tc.tensor+`"`, tc.want)
@@ -255,7 +255,6 @@ func TestBadQuantized(t *testing.T) {
 		"router":        {"model.layers.0.mlp.router", Format{Kind: FormatTernary, Group: 32}, "only attention and expert projections can be"},
 		"head":          {HeadName, Format{Kind: FormatTernary, Group: 32}, "lm_head has format ternary"},
 		"unknown":       {"model.layers.2.self_attn.q_proj", Format{Kind: FormatTernary, Group: 32}, "no projection of the model"},
-		"group 0":       {q, Format{Kind: FormatTernary}, "groups of 0"},
 		"group -16":     {q, Format{Kind: FormatTernary, Group: -16}, "groups of -16"},
 		"group 24":      {q, Format{Kind: FormatTernary, Group: 24}, "groups of 24"},
 		"group 64":      {q, Format{Kind: FormatTernary, Group: 64}, "groups of 64"},
@@ -263,9 +262,14 @@ func TestBadQuantized(t *testing.T) {
 		"huge group":    {experts, Format{Kind: FormatTernary, Group: 1 << 62}, experts},
 		"expert int8":   {experts, Format{Kind: FormatInt8}, "experts can only be ternary"},
 		"expert int4":   {experts, Format{Kind: FormatInt4, Group: 32}, "experts can only be ternary"},
-		"int4 group 0":  {EmbeddingName, Format{Kind: FormatInt4}, "int4 groups of 0"},
-		"int4 group 3":  {EmbeddingName, Format{Kind: FormatInt4, Group: 3}, "int4 groups of 3"},
-		"int4 group 64": {EmbeddingName, Format{Kind: FormatInt4, Group: 64}, "divide its 32 inputs"},
+		"int4 group -1": {EmbeddingName, Format{Kind: FormatInt4, Group: -1}, "groups of -1"},
+		"int4 group 8":  {EmbeddingName, Format{Kind: FormatInt4, Group: 8}, "groups of 8 do not fit 32 columns of int4"},
+		"int4 group 64": {EmbeddingName, Format{Kind: FormatInt4, Group: 64}, "groups of 64"},
+		"int4 group 16": {EmbeddingName, Format{Kind: FormatInt4, Group: 16}, "is 64 bytes of F16, want 128"},
+		"int8 group 64": {HeadName, Format{Kind: FormatInt8, Group: 64}, "groups of 64"},
+		"fives, router": {"model.layers.0.mlp.router", Format{Kind: FormatTernary5, Group: 80}, "has format ternary1.6; only attention and expert"},
+		"fives, size":   {q, Format{Kind: FormatTernary5, Group: 80}, "is 256 bytes of U8, want 512"},
+		"fives, group":  {experts, Format{Kind: FormatTernary5, Group: 32}, "take a multiple of 80 that divides 80"},
 	} {
 		changed := *c.config.Quantization
 		changed.Tensors = maps.Clone(changed.Tensors)
@@ -284,7 +288,7 @@ func TestBadQuantized(t *testing.T) {
 func TestNaNWeights(t *testing.T) {
 	t.Parallel()
 	dir := writeShape(t, small)
-	packed := quantize(t, dir, false).dir
+	packed := quantize(t, dir, twoBits).dir
 	nan, inf := []byte{0xC0, 0x7F}, []byte{0x80, 0xFF} // bf16
 	for name, tc := range map[string]struct {
 		dir, tensor string
@@ -334,8 +338,9 @@ func TestCheckFinite(t *testing.T) {
 	t.Parallel()
 	dir := writeShape(t, reference.Shape{Naming: reference.HFDequantized, Shards: 2})
 	for name, d := range map[string]string{
-		"dequantized": dir, "ternary": quantize(t, writeShape(t, reference.Shape{}), true).dir,
-		"original": writeShape(t, reference.Shape{Naming: reference.Original}),
+		"dequantized": dir, "ternary": quantize(t, writeShape(t, reference.Shape{}), withInt8).dir,
+		"ternary1.6": quantize(t, writeShape(t, reference.Shape{}), fives).dir,
+		"original":   writeShape(t, reference.Shape{Naming: reference.Original}),
 	} {
 		c := open(t, d)
 		var last, calls, total int64

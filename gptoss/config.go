@@ -42,24 +42,10 @@ type Quantization struct {
 	Tensors        map[string]Format `json:"tensors"` // by canonical name; absent: as in the source
 }
 
-// Format says how one tensor is stored.
-type Format struct {
-	Kind  string  `json:"format"`          // "ternary", "int8", "int4"
-	Group int     `json:"group,omitempty"` // inputs that share a scale; 0: the row
-	Bits  float64 `json:"bits"`            // a weight, scales included
-}
-
-// The formats of tensors that tritium wrote.
-const (
-	FormatTernary = "ternary" // ternaryop.Matrix: <name>.codes, <name>.scales (half floats)
-	FormatInt8    = "int8"    // <name>.codes [Out, In], <name>.scales (half floats [Out])
-	FormatInt4    = "int4"    // <name>.codes [Out, In/2], <name>.scales (half floats [Out, In/Group])
-)
-
 // QuantMethod and LayoutVersion identify the ternary models this package reads.
 const (
 	QuantMethod   = "tritium"
-	LayoutVersion = 1
+	LayoutVersion = 2
 )
 
 // Limits that no GPT-OSS comes near; a file beyond them is broken or hostile.
@@ -352,15 +338,13 @@ func (c *Config) readQuantization(raw json.RawMessage) error {
 		return err
 	}
 	if q.Version != LayoutVersion {
-		return fmt.Errorf("version is %d; this tritium reads version %d", q.Version, LayoutVersion)
+		return fmt.Errorf("version is %d; this tritium reads version %d: quantize the original again", q.Version, LayoutVersion)
 	}
 	if q.ActivationBits != 8 {
 		return fmt.Errorf("activation_bits is %d, want 8", q.ActivationBits)
 	}
 	for _, name := range slices.Sorted(maps.Keys(q.Tensors)) {
-		switch kind := q.Tensors[name].Kind; kind {
-		case FormatTernary, FormatInt8, FormatInt4:
-		default:
+		if kind := q.Tensors[name].Kind; !known(kind) {
 			return fmt.Errorf("%s has format %q; this tritium does not know it", name, kind)
 		}
 	}

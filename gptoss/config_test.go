@@ -87,15 +87,17 @@ func TestParseConfigErrors(t *testing.T) {
 }
 
 func TestParseQuantizationErrors(t *testing.T) {
-	c := open(t, quantize(t, writeShape(t, small), false).dir)
+	c := open(t, quantize(t, writeShape(t, small), twoBits).dir)
 	config, err := c.config.WithQuantization(*c.config.Quantization)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct{ old, new, want string }{
-		"future version": {`"version": 1`, `"version": 2`, "version is 2; this tritium reads version 1"},
-		"no version":     {`"version": 1`, `"x": 1`, "version is 0"},
+		"future version": {`"version": 2`, `"version": 3`, "version is 3; this tritium reads version 2: quantize the original again"},
+		"old version":    {`"version": 2`, `"version": 1`, "version is 1; this tritium reads version 2"},
+		"no version":     {`"version": 2`, `"x": 1`, "version is 0"},
 		"activations":    {`"activation_bits": 8`, `"activation_bits": 4`, "activation_bits is 4, want 8"},
+		"kernels' own":   {`"format": "int4"`, `"format": "ternary1.6 expanded"`, "this tritium does not know it"},
 		"format":         {`"format": "int4"`, `"format": "int3"`, `has format "int3"; this tritium does not know it`},
 		"no format":      {`"format": "int4"`, `"f": "int4"`, `has format ""`},
 		"tensors":        {`"tensors": {`, `"tensors": 7, "x": {`, "tensors"},
@@ -134,7 +136,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add(configOf(f, writeShape(f, small)))
 	f.Add(configOf(f, writeShape(f, reference.Shape{Naming: reference.Original})))
 	f.Add(configOf(f, writeShape(f, reference.Shape{RopeParameters: true})))
-	f.Add(configOf(f, quantize(f, writeShape(f, small), true).dir))
+	f.Add(configOf(f, quantize(f, writeShape(f, small), withInt8).dir))
 	f.Add([]byte(`{"num_hidden_layers":1e18,"layer_types":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseConfig(data)

@@ -18,7 +18,7 @@ import (
 // bit for bit.
 func TestPlanIsTapeMachine(t *testing.T) {
 	shapes := reference.Named()
-	q := quantize(t, writeShape(t, shapes["full-first"]), true)
+	q := quantize(t, writeShape(t, shapes["full-first"]), withInt8)
 	for _, s := range []subject{
 		{"nano", openNano(t)}, {"full-first", open(t, writeShape(t, shapes["full-first"]))},
 		{"top-3-of-5", open(t, writeShape(t, shapes["top-3-of-5"]))}, {"ternary", open(t, q.dir)},
@@ -117,8 +117,9 @@ func TestDeclarationsAgree(t *testing.T) {
 		}
 	}
 	for name, w := range map[string]*Checkpoint{
-		"ternary":          open(t, quantize(t, dir, false).dir),
-		"ternary and int8": open(t, quantize(t, dir, true).dir),
+		"ternary":          open(t, quantize(t, dir, twoBits).dir),
+		"ternary and int8": open(t, quantize(t, dir, withInt8).dir),
+		"ternary1.6":       open(t, quantize(t, dir, fives).dir),
 		"int8 activations": open(t, dir, WithInt8Activations()),
 	} {
 		otherEdges, otherOperators := declare(w)

@@ -41,7 +41,7 @@ func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64
 	packed := map[string]Projection{} // ternary, by the name of their codes
 	scales := map[string]bool{}       // of MXFP4
 	for _, p := range c.config.ProjectionList() {
-		if c.Format(p.Name).Kind == FormatTernary {
+		if c.Format(p.Name).Ternary() {
 			packed[p.Name+".codes"] = p
 		} else if p.Experts > 0 {
 			scales[p.Name+"_scales"] = true
@@ -73,7 +73,7 @@ func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64
 
 // checkCodes validates the packed matrices of a projection.
 func (c *Checkpoint) checkCodes(cpu *graph.CPU, p Projection) error {
-	s := c.ternary(p.Name, max(1, p.Experts))
+	s := c.packed(p.Name)
 	errs := make([]error, s.E)
 	cpu.Parallel(s.E, func(_, e int) {
 		m := s.At(e)

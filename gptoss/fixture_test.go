@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/x448/float16"
-
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/reference"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
@@ -137,22 +135,50 @@ func writeModel(t testing.TB, config []byte, tensors []stored) (dir string) {
 // the same weights, dequantized to F32.
 type quantized struct{ dir, oracle string }
 
-// quantize rounds projections of a checkpoint: q, k, v, o and the experts to
-// ternary, the embedding to int4 and the head to int8; with mixed, o to int8.
-func quantize(t testing.TB, source string, mixed bool) quantized {
+// recipe says how projections are stored, in groups of 32 or the least there is.
+// No embedding is int8: in layer 0 its codes would meet the rounding of the
+// activations in exact ties, which float64 and float32 take differently.
+type recipe struct{ ternary, o, embedding, head string }
+
+var (
+	twoBits  = recipe{FormatTernary, FormatTernary, FormatInt4, FormatInt8}
+	withInt8 = recipe{FormatTernary, FormatInt8, FormatInt4, FormatInt8}
+	fives    = recipe{FormatTernary5, FormatTernary5, FormatInt4, FormatInt4}
+)
+
+func (r recipe) format(t testing.TB, p Projection) (f Format, ok bool) {
+	t.Helper()
+	kind, group := r.ternary, 32
+	switch {
+	case p.Name == EmbeddingName:
+		kind = r.embedding
+	case p.Name == HeadName:
+		kind = r.head
+	case !p.Quantizable:
+		return f, false
+	case strings.HasSuffix(p.Name, ".o_proj"):
+		kind = r.o
+	}
+	if kind == FormatInt8 {
+		group = 0
+	}
+	f, err := NewFormat(kind, p, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, true
+}
+
+// quantize rounds projections of a checkpoint as a recipe says.
+func quantize(t testing.TB, source string, r recipe) quantized {
 	t.Helper()
 	c := open(t, source)
 	q := Quantization{QuantMethod: QuantMethod, Version: LayoutVersion, Method: "test", GroupSize: 32, ActivationBits: 8, Tensors: map[string]Format{}}
 	var packed, dense []stored
 	gone := map[string]bool{}
 	for _, p := range c.config.ProjectionList() {
-		f := Format{Kind: FormatTernary, Group: ternaryop.Groups(p.In, 32)}
-		switch {
-		case p.Name == EmbeddingName:
-			f = Format{Kind: FormatInt4, Group: 32}
-		case p.Name == HeadName || mixed && strings.HasSuffix(p.Name, ".o_proj"):
-			f = Format{Kind: FormatInt8}
-		case !p.Quantizable:
+		f, ok := r.format(t, p)
+		if !ok {
 			continue
 		}
 		q.Tensors[p.Name] = f
@@ -217,74 +243,45 @@ func round(t testing.TB, ms []ops.Matrix, f Format) (codes, scales stored, weigh
 		out, in := m.Dims()
 		dense := make([]float32, out*in)
 		m.DecodeRows(dense, 0, out)
-		switch f.Kind {
-		case FormatTernary:
-			packed := ternary(t, dense, out, in, f.Group)
-			packed.Dequantize(dense, 0, out)
-			codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
-			codes.Shape, scales.Shape = []int{len(codes.data)}, []int{len(scales.data) / 2}
-		case FormatInt8:
-			codes.data, scales.data = integers(dense, in, 127, false)
-			codes.Dtype, codes.Shape, scales.Shape = safetensors.I8, []int{out, in}, []int{out}
-		case FormatInt4:
-			codes.data, scales.data = integers(dense, f.Group, 7, true)
-			codes.Shape, scales.Shape = []int{out, in / 2}, []int{out, in / f.Group}
-		}
+		packed := nearest(t, dense, out, in, f)
+		packed.DecodeRows(dense, 0, out)
+		codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
+		codes.Shape, scales.Shape = []int{len(codes.data)}, []int{len(scales.data) / 2}
 		weights = append(weights, dense...)
 	}
 	return codes, scales, weights
 }
 
-// ternary rounds to the mean magnitude of each group.
-func ternary(t testing.TB, w []float32, out, in, group int) *ternaryop.Matrix {
+// nearest rounds groups to multiples of their mean magnitude, or of the part
+// of their largest that the largest code leaves.
+func nearest(t testing.TB, w []float32, out, in int, f Format) *ternaryop.Matrix {
 	t.Helper()
+	packed, group := f.Packing(in)
+	largest := map[string]float64{FormatInt4: 7, FormatInt8: 127}[f.Kind]
 	codes, scales := make([]int8, out*in), []float32(nil)
 	for r := range out {
 		for k0 := 0; k0 < in; k0 += group {
 			part := w[r*in+k0 : r*in+min(k0+group, in)]
-			sum := 0.0
+			sum, top := 0.0, 0.0
 			for _, v := range part {
-				sum += math.Abs(float64(v))
+				sum, top = sum+math.Abs(float64(v)), max(top, math.Abs(float64(v)))
 			}
-			scale := sum / float64(len(part))
+			scale, limit := sum/float64(len(part)), 1.0
+			if largest > 0 {
+				scale, limit = top/largest, largest
+			}
+			scale = max(scale, 1e-7)
 			for k, v := range part {
-				codes[r*in+k0+k] = int8(min(max(math.RoundToEven(float64(v)/max(scale, 1e-9)), -1), 1))
+				codes[r*in+k0+k] = int8(min(max(math.RoundToEven(float64(v)/scale), -limit), limit))
 			}
 			scales = append(scales, float32(scale))
 		}
 	}
-	m, err := ternaryop.Pack(codes, scales, out, in, group)
+	m, err := ternaryop.Pack(packed, codes, scales, out, in, group)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// integers rounds groups of w to codes of at most largest, two a byte if
-// nibbles, and puts what they stand for into w.
-func integers(w []float32, group int, largest float64, nibbles bool) (codes, scales []byte) {
-	for at := 0; at < len(w); at += group {
-		g := w[at : at+group]
-		top := 0.0
-		for _, v := range g {
-			top = max(top, math.Abs(float64(v)))
-		}
-		h := float16.Fromfloat32(float32(top / largest))
-		scales = binary.LittleEndian.AppendUint16(scales, h.Bits())
-		s := h.Float32()
-		for i, v := range g {
-			code := int8(min(max(math.RoundToEven(float64(v)/float64(s)), -largest), largest))
-			g[i] = float32(code) * s
-			if nibbles && i%2 == 1 {
-				codes[len(codes)-1] |= byte(code) << 4
-			} else if nibbles {
-				codes = append(codes, byte(code)&15)
-			} else {
-				codes = append(codes, byte(code))
-			}
-		}
-	}
-	return codes, scales
 }
 
 // sameBits says where two slices of floats first differ.

@@ -24,7 +24,7 @@ func subjects(t *testing.T) []subject {
 		s := shapes[name]
 		s.Window = min(s.Window, 16)
 		dir := writeShape(t, s)
-		q := quantize(t, dir, name == "window-16")
+		q := quantize(t, dir, map[string]recipe{"window-16": withInt8, "full-first": fives, "one-kv-head": twoBits, "top-3-of-5": twoBits}[name])
 		all = append(all, subject{name, open(t, dir)}, subject{name + " ternary", open(t, q.dir)},
 			subject{name + " int8", open(t, dir, WithInt8Activations())})
 		if testing.Short() {
@@ -184,7 +184,7 @@ func TestTruncate(t *testing.T) {
 // A decoded token costs no allocation, once there is room for its sequence.
 func TestDecodeAllocatesNothing(t *testing.T) {
 	dir := writeShape(t, reference.Named()["window-16"])
-	for _, s := range []subject{{"nano", openNano(t)}, {"ternary", open(t, quantize(t, dir, true).dir)}, {"int8", open(t, dir, WithInt8Activations())}} {
+	for _, s := range []subject{{"nano", openNano(t)}, {"ternary", open(t, quantize(t, dir, withInt8).dir)}, {"ternary1.6", open(t, quantize(t, dir, fives).dir)}, {"int8", open(t, dir, WithInt8Activations())}} {
 		t.Run(s.name, func(t *testing.T) {
 			// The runtime allocates now and then, and is counted too: what the
 			// model allocates shows in every attempt.
@@ -224,4 +224,29 @@ func allocationsOf(t *testing.T, s subject, decoded int) (total float64) {
 		})
 	}
 	return total
+}
+
+// Weights at 1.6 bits give the same logits as stored, expanded to 2 bits, and
+// stored at 2 bits. They are expanded once, and freed.
+func TestExpandedAgree(t *testing.T) {
+	t.Parallel()
+	shape := reference.Named()["window-16"]
+	dir := quantize(t, writeShape(t, shape), fives).dir
+	ids := tokens(40, shape.Vocab)
+	logits := map[bool][]float32{}
+	for _, expands := range []bool{false, true} {
+		c := open(t, dir, func(c *Checkpoint) { c.expands = expands })
+		for range 2 {
+			logits[expands] = alone(t, compile(t, c.Config(), c, newCPU(t, 2), len(ids)), ids, len(ids))
+		}
+		if err := c.CheckFinite(newCPU(t, 2), nil); err != nil {
+			t.Error(err)
+		}
+		if got, want := len(c.expanded), map[bool]int{true: 6 * c.config.Layers}[expands]; got != want || len(c.memory) != want {
+			t.Errorf("expands %t: %d projections in %d pieces of memory, want %d", expands, got, len(c.memory), want)
+		}
+	}
+	if err := sameBits(logits[true], logits[false]); err != nil {
+		t.Error(err)
+	}
 }

@@ -72,7 +72,7 @@ func TestSessionsAreOfOneModel(t *testing.T) {
 	rope.NormEpsilon *= 2
 	window.Windows = slices.Clone(window.Windows)
 	window.Windows[1] = 8
-	q, int8s, seeded := open(t, quantize(t, dir, false).dir), open(t, dir, WithInt8Activations()), open(t, other)
+	q, int8s, seeded := open(t, quantize(t, dir, twoBits).dir), open(t, dir, WithInt8Activations()), open(t, other)
 	for name, m := range map[string]*Model{
 		"quantized":       compile(t, q.Config(), q, newCPU(t, 1), 8),
 		"int8 activation": compile(t, int8s.Config(), int8s, newCPU(t, 1), 8),

@@ -1,11 +1,12 @@
 package gptoss
 
 import (
+	"cmp"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"math"
-	"unsafe"
 
 	"github.com/x448/float16"
 
@@ -15,30 +16,23 @@ import (
 	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
-// The formats that OpenAI published; a quantization does not name them.
-const (
-	FormatMXFP4 = "mxfp4" // <name>_blocks, <name>_scales
-	FormatBF16  = "bf16"  // <name>.weight
-)
-
 // Synthetic describes a model of random weights: the shape, the formats and
 // the speed of a real one, without its knowledge. Codes are uniform where every
 // code is valid, scales keep the size of activations from layer to layer, and
 // the router sends text to all experts alike.
 type Synthetic struct {
 	Config Config
-	// Format is FormatTernary (attention and experts ternary) or FormatMXFP4
-	// (experts MXFP4, attention bf16); embedding and router are bf16 in both.
+	// Format is FormatTernary or FormatTernary5 (attention and experts ternary)
+	// or FormatMXFP4 (experts MXFP4, attention bf16); embedding and router are
+	// bf16 in all of them.
 	Format string
-	Group  int    // of ternary weights: the largest to use, as in quantization; 0 is 192
+	Group  int    // of ternary weights: the largest to use, as in quantization; 0 is 192, of 1.6 bits 320
 	Head   string // FormatInt4, FormatInt8, FormatBF16; "" is int4 beside ternary and bf16 beside MXFP4
 	Seed   uint64 // the same seed gives the same weights on every machine
-	// Alloc returns zeroed memory, for large pages and the like; nil is make.
-	Alloc func(words int) []uint64
 }
 
-// int4Group is the group of a 4-bit head: 4.25 bits a weight.
-const int4Group = 64
+// Int4Group is the usual group of a 4-bit embedding or head: 4.25 bits a weight.
+const Int4Group = 64
 
 // made is one tensor to make up.
 type made struct {
@@ -64,11 +58,12 @@ func (s Synthetic) Bytes() (int64, error) {
 	return total, err
 }
 
-// Build makes the weights on all threads of cpu. progress, which may be nil,
-// hears after each tensor how many bytes of how many are there.
+// Build makes the weights on all threads of cpu, in memory that is read as fast
+// as a mapped file and that Close frees. progress, which may be nil, hears after
+// each tensor how many bytes of how many are there.
 //
-// Errors: a format this package does not know, a group that does not divide
-// the model's dimensions, ctx's.
+// Errors: a format this package does not know, a group that is no multiple of
+// what the format needs, no memory, ctx's.
 func (s Synthetic) Build(ctx context.Context, cpu *graph.CPU, progress func(done, total int64), opts ...OpenOption) (*Checkpoint, error) {
 	config, tensors, err := s.plan()
 	if err != nil {
@@ -78,43 +73,50 @@ func (s Synthetic) Build(ctx context.Context, cpu *graph.CPU, progress func(done
 	if err != nil {
 		return nil, err
 	}
-	alloc := s.Alloc
-	if alloc == nil {
-		alloc = func(words int) []uint64 { return make([]uint64, words) }
-	}
 	c := &Checkpoint{path: "synthetic", config: config, files: embed.FS{}, archive: &safetensors.Archive{},
-		tensors: make(map[string]safetensors.Tensor, len(tensors))}
+		tensors: make(map[string]safetensors.Tensor, len(tensors)), expands: !ternaryop.Ternary5.Native()}
 	for _, o := range opts {
 		o(c)
 	}
 	done := int64(0)
 	for i, t := range tensors {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if err := c.make(ctx, cpu, t, mix(s.Seed^mix(uint64(i)))); err != nil {
+			return nil, errors.Join(err, c.Close())
 		}
-		words := alloc((t.bytes() + 7) / 8)
-		t.fill.write(cpu, words, mix(s.Seed^mix(uint64(i))))
-		data := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), t.bytes())
-		c.tensors[t.name] = safetensors.Tensor{Name: t.name, Dtype: t.dtype, Shape: t.shape, Data: data, File: "synthetic"}
 		if done += int64(t.bytes()); progress != nil {
 			progress(done, total)
 		}
 	}
 	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("gptoss: %w", err)
+		return nil, errors.Join(fmt.Errorf("gptoss: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// make makes one tensor.
+func (c *Checkpoint) make(ctx context.Context, cpu *graph.CPU, t made, seed uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	words, err := c.alloc(t.bytes())
+	if err != nil {
+		return err
+	}
+	t.fill.write(cpu, words, seed)
+	data := bytesOf(words)[:t.bytes()]
+	c.tensors[t.name] = safetensors.Tensor{Name: t.name, Dtype: t.dtype, Shape: t.shape, Data: data, File: "synthetic"}
+	return nil
 }
 
 // plan lists the tensors, and returns the configuration that says how they are
 // stored.
 func (s Synthetic) plan() (Config, []made, error) {
 	c := s.Config
-	if s.Format != FormatTernary && s.Format != FormatMXFP4 {
-		return c, nil, fmt.Errorf("gptoss: synthetic weights in format %q; there are %s and %s", s.Format, FormatTernary, FormatMXFP4)
+	if s.Format != FormatTernary && s.Format != FormatTernary5 && s.Format != FormatMXFP4 {
+		return c, nil, fmt.Errorf("gptoss: synthetic weights in format %q; there are %s, %s and %s", s.Format, FormatTernary, FormatTernary5, FormatMXFP4)
 	}
-	if s.Group < 0 || s.Group%16 != 0 {
-		return c, nil, fmt.Errorf("gptoss: synthetic weights in groups of %d; take a multiple of 16", s.Group)
+	if least := s.leastGroup(); s.Group < 0 || s.Group%least != 0 {
+		return c, nil, fmt.Errorf("gptoss: synthetic %s weights in groups of %d; take a multiple of %d", s.Format, s.Group, least)
 	}
 	c.Quantization = &Quantization{QuantMethod: QuantMethod, Version: LayoutVersion, Method: "synthetic",
 		ActivationBits: 8, Tensors: map[string]Format{}}
@@ -147,34 +149,41 @@ func (s Synthetic) plan() (Config, []made, error) {
 	return c, tensors, nil
 }
 
+// leastGroup is what groups are multiples of.
+func (s Synthetic) leastGroup() int {
+	if s.Format == FormatTernary5 {
+		return ternaryop.Ternary5.Groups(1, 1)
+	}
+	return ternaryop.Ternary2.Groups(1, 1)
+}
+
 // format says how a projection is stored.
 func (s Synthetic) format(p Projection) (Format, error) {
 	switch {
 	case p.Name == HeadName:
-		head := s.Head
-		if head == "" {
-			head = map[string]string{FormatTernary: FormatInt4, FormatMXFP4: FormatBF16}[s.Format]
-		}
-		switch head {
-		case FormatBF16:
-			return Format{Kind: head, Bits: 16}, nil
-		case FormatInt8:
-			return Format{Kind: head, Bits: 8 + 16/float64(p.In)}, nil
-		case FormatInt4:
-			return Format{Kind: head, Group: int4Group, Bits: 4 + 16/float64(int4Group)}, nil
-		}
-		return Format{}, fmt.Errorf("gptoss: a synthetic head in format %q; there are %s, %s and %s", head, FormatInt4, FormatInt8, FormatBF16)
-	case p.Quantizable && s.Format == FormatTernary:
-		want := s.Group
-		if want == 0 {
-			want = 192
-		}
-		g := ternaryop.Groups(p.In, want)
-		return Format{Kind: FormatTernary, Group: g, Bits: 2 + 16/float64(g)}, nil
+		return s.headFormat(p)
+	case p.Quantizable && s.Format != FormatMXFP4:
+		return NewFormat(s.Format, p, cmp.Or(s.Group, map[string]int{FormatTernary: 192, FormatTernary5: 320}[s.Format]))
 	case p.Experts > 0:
 		return Format{Kind: FormatMXFP4, Bits: 4.25}, nil
 	}
 	return Format{Kind: FormatBF16, Bits: 16}, nil
+}
+
+func (s Synthetic) headFormat(p Projection) (Format, error) {
+	head := s.Head
+	if head == "" && s.Format == FormatMXFP4 {
+		head = FormatBF16
+	}
+	switch head {
+	case FormatBF16:
+		return Format{Kind: head, Bits: 16}, nil
+	case FormatInt8:
+		return NewFormat(head, p, 0)
+	case FormatInt4, "":
+		return NewFormat(FormatInt4, p, Int4Group)
+	}
+	return Format{}, fmt.Errorf("gptoss: a synthetic head in format %q; there are %s, %s and %s", head, FormatInt4, FormatInt8, FormatBF16)
 }
 
 // weights lists the tensors of one projection. Its outputs are as large as its
@@ -186,25 +195,15 @@ func weights(p Projection, f Format) ([]made, error) {
 	}
 	var list []made
 	switch f.Kind {
-	case FormatTernary:
-		codes, scales, err := ternaryop.Layout(p.Out, p.In, f.Group)
+	case FormatTernary, FormatTernary5, FormatInt4, FormatInt8:
+		codes, scales, err := f.layout(p)
 		if err != nil {
 			return nil, err
 		}
-		n := max(1, p.Experts)
+		n, codeOf := max(1, p.Experts), codePatterns[f.Kind]
 		list = []made{
-			{p.Name + ".codes", safetensors.U8, []int{n * codes}, crumbs},
-			{p.Name + ".scales", safetensors.F16, []int{n * scales / 2}, halfPattern(size * math.Sqrt2)},
-		}
-	case FormatInt8:
-		list = []made{
-			{p.Name + ".codes", safetensors.I8, []int{p.Out, p.In}, oddBytes},
-			{p.Name + ".scales", safetensors.F16, []int{p.Out}, halfPattern(size / 73.9)},
-		}
-	case FormatInt4:
-		list = []made{
-			{p.Name + ".codes", safetensors.U8, []int{p.Out, p.In / 2}, anyBits},
-			{p.Name + ".scales", safetensors.F16, []int{p.Out, p.In / f.Group}, halfPattern(size / 4.6)},
+			{p.Name + ".codes", safetensors.U8, []int{n * codes}, codeOf.fill},
+			{p.Name + ".scales", safetensors.F16, []int{n * scales / 2}, halfPattern(size / codeOf.rms)},
 		}
 	case FormatMXFP4:
 		g := p.In / mxfp4.BlockSize
@@ -224,17 +223,29 @@ func weights(p Projection, f Format) ([]made, error) {
 	return append(list, made{p.Name + ".bias", safetensors.BF16, []int{p.Out}, bf16Pattern(0.05)}), nil
 }
 
+// codePatterns fill codes, and say how large these are: their root mean square.
+var codePatterns = map[string]struct {
+	fill pattern
+	rms  float64
+}{
+	FormatTernary:  {crumbs, math.Sqrt(1. / 2)},
+	FormatTernary5: {trits, math.Sqrt(2. / 3)},
+	FormatInt4:     {anyBits, 4.64},
+	FormatInt8:     {anyBits, 73.9},
+}
+
 // pattern turns random words into valid ones: word & keep | set. The numbers it
 // makes have random low bits below a fixed magnitude.
 type pattern struct {
 	keep, set uint64
 	crumbs    bool // and no pair of bits is 3
+	trits     bool // and no byte is more than 242
 }
 
 var (
 	anyBits   = pattern{keep: math.MaxUint64}
 	crumbs    = pattern{keep: math.MaxUint64, crumbs: true}            // -1, 0, 0, +1
-	oddBytes  = pattern{keep: math.MaxUint64, set: lanes8}             // -127, -125, ..., 127
+	trits     = pattern{keep: math.MaxUint64, trits: true}             // -1, 0, +1
 	aroundOne = pattern{keep: 0x001F * lanes16, set: 0x3F80 * lanes16} // bf16 1..1.25
 )
 
@@ -274,6 +285,10 @@ func (p pattern) write(cpu *graph.CPU, words []uint64, seed uint64) {
 			x := mix(seed + uint64(at+j)*0x9E3779B97F4A7C15)
 			if p.crumbs {
 				x &^= (x & (x >> 1) & 0x5555555555555555) << 1 // 3 becomes 1, the code 0
+			}
+			if p.trits { // every byte b becomes b·243/256
+				const low = 0x00FF * lanes16
+				x = (x&low*243)>>8&low | (x>>8&low*243)&^low
 			}
 			chunk[j] = x&p.keep | p.set
 		}

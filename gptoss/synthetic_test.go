@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/seed-796a8800/tritium/graph"
-	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // tiny is the small shape with less of everything.
@@ -26,6 +25,11 @@ func synthetic(t *testing.T, s Synthetic) *Checkpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return c
 }
 
@@ -36,6 +40,8 @@ func TestSyntheticRuns(t *testing.T) {
 	for _, s := range []Synthetic{
 		{Format: FormatTernary},
 		{Format: FormatTernary, Group: 64, Head: FormatInt8},
+		{Format: FormatTernary5},
+		{Format: FormatTernary5, Group: 80, Head: FormatInt8},
 		{Format: FormatMXFP4},
 		{Format: FormatMXFP4, Head: FormatInt4},
 	} {
@@ -71,29 +77,48 @@ func TestSyntheticRuns(t *testing.T) {
 // TestSyntheticCodes: the ternary matrices are ones that packing could have
 // made, with all three codes in them.
 func TestSyntheticCodes(t *testing.T) {
-	s := Synthetic{Config: tiny(), Format: FormatTernary}
-	c := synthetic(t, s)
-	for name, p := range c.config.Projections() {
-		if !p.Quantizable {
-			continue
+	for format, share := range map[string][3]float64{FormatTernary: {0.25, 0.5, 0.25}, FormatTernary5: {1. / 3, 1. / 3, 1. / 3}} {
+		c := synthetic(t, Synthetic{Config: tiny(), Format: format})
+		if err := c.CheckFinite(newCPU(t, 2), nil); err != nil {
+			t.Fatal(err)
 		}
-		f := c.Format(name)
-		m, err := ternaryop.FromBytes(max(1, p.Experts)*p.Out, p.In, f.Group, c.tensors[name+".codes"].Data, c.tensors[name+".scales"].Data)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := m.Validate(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		codes, _ := m.Unpack()
-		var seen [3]int
-		for _, k := range codes {
-			seen[k+1]++
-		}
-		for i, want := range []float64{0.25, 0.5, 0.25} {
-			if got := float64(seen[i]) / float64(len(codes)); math.Abs(got-want) > 0.02 {
-				t.Errorf("%s: code %d in %.3f of the weights, want %.2f", name, i-1, got, want)
+		for name, p := range c.config.Projections() {
+			if !p.Quantizable {
+				continue
 			}
+			var seen [3]int
+			for e := range max(1, p.Experts) {
+				m := c.packed(name).At(e)
+				codes, _ := m.Unpack()
+				for _, k := range codes {
+					seen[k+1]++
+				}
+			}
+			for i, want := range share {
+				if got := float64(seen[i]) / float64(p.Parameters()); math.Abs(got-want) > 0.02 {
+					t.Errorf("%s, %s: code %d in %.3f of the weights, want %.2f", format, name, i-1, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestSyntheticGroups: the published shapes get the groups that were asked for.
+func TestSyntheticGroups(t *testing.T) {
+	for _, e := range []struct {
+		format   string
+		group, o int // of o_proj
+		bits     float64
+		head     string
+	}{{FormatTernary, 192, 128, 2 + 16/192., FormatInt4}, {FormatTernary5, 320, 320, 1.65, FormatInt4}} {
+		c, _, err := Synthetic{Config: Shape20B(), Format: e.format}.plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := LayerNames(0)
+		up, o, head := c.Quantization.Tensors[n.GateUp], c.Quantization.Tensors[n.O], c.Quantization.Tensors[HeadName]
+		if up.Kind != e.format || up.Group != e.group || math.Abs(up.Bits-e.bits) > 1e-6 || o.Group != e.o || head.Kind != e.head || head.Group != 64 {
+			t.Errorf("%s: gate_up %+v, o %+v, head %+v", e.format, up, o, head)
 		}
 	}
 }
@@ -127,6 +152,7 @@ func TestSyntheticRefuses(t *testing.T) {
 		{Synthetic{Format: FormatTernary, Head: "int2"}, `head in format "int2"`},
 		{Synthetic{Format: FormatTernary, Group: 100}, "groups of 100"},
 		{Synthetic{Format: FormatTernary, Group: -16}, "groups of -16"},
+		{Synthetic{Format: FormatTernary5, Group: 192}, "groups of 192; take a multiple of 80"},
 	} {
 		e.s.Config = tiny()
 		_, err := e.s.Build(t.Context(), newCPU(t, 1), nil)

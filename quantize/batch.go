@@ -77,10 +77,18 @@ func (b *batch) absmean() {
 
 func (b *batch) stage1() {
 	for i := range b.scales[:b.rows*b.groups] {
-		w := b.w[i*b.group:][:b.group]
-		b.scales[i] = stage1Scale(w, b.order)
-		encodeTernary(b.codes[i*b.group:][:b.group], w, b.scales[i])
+		first, n := b.span(i % b.groups)
+		at := i/b.groups*b.in + first
+		w := b.w[at:][:n]
+		b.scales[i] = stage1Scale(w, b.order[:n])
+		encodeTernary(b.codes[at:][:n], w, b.scales[i])
 	}
+}
+
+// span returns the first column of group g and how many it has.
+func (b *batch) span(g int) (first, n int) {
+	first = g * b.group
+	return first, min(b.group, b.in-first)
 }
 
 // energies sets dst[row] = x·H·xᵀ. Of the off-diagonal panels only the lower

@@ -27,7 +27,7 @@ func (b *batch) descend(passes int) {
 	b.computeErrors()
 	for range passes {
 		changed := false
-		for g := range b.in / b.group {
+		for g := range b.groups {
 			if b.descendCodes(g) {
 				changed = true
 			}
@@ -45,11 +45,11 @@ func (b *batch) descend(passes int) {
 // changed. It leaves r as it was before the sweep in b.base and the change of
 // the errors in b.delta.
 func (b *batch) descendCodes(g int) bool {
-	first := g * b.group
-	ops.MatMulNT(b.base, b.group, b.errors, b.in, b.h[first*b.in:], b.in, b.rows, b.group, b.in, false)
+	first, n := b.span(g)
+	ops.MatMulNT(b.base, b.group, b.errors, b.in, b.h[first*b.in:], b.in, b.rows, n, b.in, false)
 	changed := false
 	c := recursion{tri: b.h, in: b.in, base: b.base, ldBase: b.group, y: b.delta, ldY: b.group, panel: b.panel}
-	c.run(b.rows, first, first+b.group, func(row, j int, r float32) float32 {
+	c.run(b.rows, first, first+n, func(row, j int, r float32) float32 {
 		a := b.scales[row*b.groups+g]
 		if a == 0 {
 			return 0
@@ -76,19 +76,19 @@ func (b *batch) descendCodes(g int) bool {
 // refitScales gives every row of group g its least-squares scale and reports
 // whether one changed. It must follow descendCodes of the same group.
 func (b *batch) refitScales(g int) bool {
-	first := g * b.group
+	first, n := b.span(g)
 	for row := range b.rows {
-		t := b.values[row*b.group:][:b.group]
-		for j, c := range b.codes[row*b.in+first:][:b.group] {
+		t := b.values[row*b.group:][:n]
+		for j, c := range b.codes[row*b.in+first:][:n] {
 			t[j] = float32(c)
 		}
 	}
-	ops.MatMulNT(b.product, b.group, b.values, b.group, b.h[first*b.in+first:], b.in, b.rows, b.group, b.group, false)
+	ops.MatMulNT(b.product, b.group, b.values, b.group, b.h[first*b.in+first:], b.in, b.rows, n, n, false)
 	changed := false
 	for row := range b.rows {
 		at := row * b.group
 		var rt, tht float64
-		for j, t := range b.values[at:][:b.group] {
+		for j, t := range b.values[at:][:n] {
 			q := float64(b.product[at+j]) // H_GG·t
 			rt += float64(b.base[at+j])*float64(t) + float64(b.delta[at+j])*q
 			tht += float64(t) * q
@@ -103,7 +103,7 @@ func (b *batch) refitScales(g int) bool {
 		}
 		if a < 0 { // the other groups moved far: keep scales positive
 			a = -a
-			negate(b.codes[row*b.in+first:][:b.group])
+			negate(b.codes[row*b.in+first:][:n])
 		}
 		*scale = a
 		changed = true
@@ -123,9 +123,10 @@ func (b *batch) computeErrors() {
 
 func (b *batch) groupErrors(row, g int) {
 	a := b.scales[row*b.groups+g]
-	at := row*b.in + g*b.group
-	w, e := b.w[at:][:b.group], b.errors[at:][:b.group]
-	for j, c := range b.codes[at:][:b.group] {
+	first, n := b.span(g)
+	at := row*b.in + first
+	w, e := b.w[at:][:n], b.errors[at:][:n]
+	for j, c := range b.codes[at:][:n] {
 		e[j] = w[j] - a*float32(c)
 	}
 }

@@ -17,7 +17,7 @@ const pivotFloor = 1e-6
 // H carries is orders above the error this leaves.
 type feedback struct {
 	m       []float32 // [In, In], unit lower triangular; above the diagonal undefined
-	inverse []float32 // [groups, g, g], M_GG⁻¹ of each group
+	inverse []float32 // M_GG⁻¹ of each group [n, n], that of the group from column j on at j·g
 
 	n     int
 	group int
@@ -116,13 +116,14 @@ func (f *feedback) trailing(cpu *graph.CPU, j0, b int) {
 func (f *feedback) invertGroups(cpu *graph.CPU) {
 	g := f.group
 	f.inverse = grow(f.inverse, f.n*g)
-	cpu.Parallel(f.n/g-1, func(worker, i int) {
-		block := &f.blocks[worker]
-		block.resize(g)
+	cpu.Parallel(groupsOf(f.n, g)-1, func(worker, i int) {
 		first := (i + 1) * g
-		f.loadDiagonal(block, first, g)
-		block.invert(g)
-		for j, v := range block.inv[:g*g] {
+		n := min(g, f.n-first)
+		block := &f.blocks[worker]
+		block.resize(n)
+		f.loadDiagonal(block, first, n)
+		block.invert(n)
+		for j, v := range block.inv[:n*n] {
 			f.inverse[first*g+j] = float32(v)
 		}
 	})

@@ -56,7 +56,7 @@ const (
 // Fit is a matrix of weights as ternary codes and their scales: ŵ = scale·code.
 type Fit struct {
 	Codes  []int8    // [Out, In], each -1, 0 or +1
-	Scales []float32 // [Out, In/group], each exactly a float16
+	Scales []float32 // [Out, groups], each exactly a float16
 	// RelativeError is tr(E·H·Eᵀ) / tr(W·H·Wᵀ), E = W - Ŵ, with the damped H;
 	// without statistics the same with H = 1.
 	RelativeError float64
@@ -83,7 +83,7 @@ func NewFitter(cpu *graph.CPU) *Fitter {
 // tokens (m nil or empty) every method but absmean is stage1. The result does
 // not depend on the number of threads.
 //
-// Shapes: w [Out, In]; group divides In.
+// Shapes: w [Out, In]; groups are ⌈In/group⌉, the last maybe shorter.
 // Errors: sizes that do not match, an unknown method, options out of range,
 // weights or activations that are not finite.
 func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
@@ -94,6 +94,7 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 	if err := checkProblem(w, out, in, group, m, method); err != nil {
 		return Fit{}, err
 	}
+	group = min(group, in)
 	var h []float32 // nil stands for the identity
 	if m != nil {
 		if h, err = m.Damped(f.cpu, opt.Damp, f.h); err != nil {
@@ -110,16 +111,16 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 		method = Stage1
 	}
 
-	fit := Fit{Codes: make([]int8, out*in), Scales: make([]float32, out*(in/group))}
+	fit := Fit{Codes: make([]int8, out*in), Scales: make([]float32, out*groupsOf(in, group))}
 	energy := make([]float64, 2*out) // of each row's error, of each row
-	size := batchRows(out, f.cpu.Threads())
+	size, groups := batchRows(out, f.cpu.Threads()), groupsOf(in, group)
 	f.cpu.Parallel((out+size-1)/size, func(worker, i int) {
 		lo, hi := i*size, min((i+1)*size, out)
 		s := &f.scratch[worker]
 		s.resize(size, in, group)
 		b := batch{
-			scratch: s, rows: hi - lo, in: in, group: group, groups: in / group, h: h, inverse: f.inverse,
-			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*(in/group) : hi*(in/group)],
+			scratch: s, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
+			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups : hi*groups],
 		}
 		b.fit(method, &f.feedback, opt.Passes)
 		b.computeErrors()
@@ -165,8 +166,8 @@ func checkWeights(w []float32, out, in, group int) error {
 	if out <= 0 || in <= 0 || len(w)/in != out || len(w)%in != 0 {
 		return fmt.Errorf("quantize: %d weights are not a [%d, %d] matrix", len(w), out, in)
 	}
-	if group <= 0 || in%group != 0 {
-		return fmt.Errorf("quantize: weights [%d, %d]: group size %d does not divide the inputs", out, in, group)
+	if group <= 0 {
+		return fmt.Errorf("quantize: weights [%d, %d] in groups of %d", out, in, group)
 	}
 	for i, v := range w {
 		if !(max(v, -v) <= math.MaxFloat32) { // NaN or infinite
@@ -175,6 +176,9 @@ func checkWeights(w []float32, out, in, group int) error {
 	}
 	return nil
 }
+
+// groupsOf is how many groups a row has; the last may be shorter.
+func groupsOf(in, group int) int { return (in + group - 1) / group }
 
 // inverseDiagonal returns 1/H_jj, in the memory of dst where that suffices.
 func inverseDiagonal(dst, h []float32, n int) []float32 {

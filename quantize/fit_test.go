@@ -18,6 +18,7 @@ func TestAgainstOracles(t *testing.T) {
 	cpu := newCPU(t, 2)
 	for _, c := range []struct{ out, in, group int }{
 		{3, 8, 8}, {5, 30, 10}, {40, 96, 32}, {6, 160, 160}, {4, 288, 144}, {4, 264, 8},
+		{5, 100, 80}, {6, 192, 80}, {4, 192, 240}, {3, 290, 160}, // the last group is shorter
 	} {
 		t.Run(fmt.Sprintf("out=%d/in=%d/group=%d", c.out, c.in, c.group), func(t *testing.T) {
 			r := randomSource(uint64(c.in))
@@ -37,7 +38,8 @@ func TestAgainstOracles(t *testing.T) {
 				for row := range c.out {
 					w := w[row*c.in:][:c.in]
 					codes, scales := oracleFit(t, method, h, w, c.group, 2)
-					gotCodes, gotScales := fit.Codes[row*c.in:][:c.in], fit.Scales[row*c.in/c.group:][:c.in/c.group]
+					groups := groupsOf(c.in, c.group)
+					gotCodes, gotScales := fit.Codes[row*c.in:][:c.in], fit.Scales[row*groups:][:groups]
 					want += objective(h, w, codes, scales, c.group)
 					got += objective(h, w, gotCodes, gotScales, c.group)
 					total += objective(h, w, make([]int8, c.in), scales, c.group)
@@ -271,8 +273,8 @@ func TestRefusals(t *testing.T) {
 		opt            FitOptions
 		want           string
 	}{
-		{"group", w, 2, 8, 3, nil, Stage1, FitOptions{}, "group size 3 does not divide"},
-		{"no group", w, 2, 8, 0, nil, Stage1, FitOptions{}, "group size 0"},
+		{"no group", w, 2, 8, 0, nil, Stage1, FitOptions{}, "in groups of 0"},
+		{"group below", w, 2, 8, math.MinInt, nil, Stage1, FitOptions{}, "in groups of -"},
 		{"shape", w, 3, 8, 8, nil, Stage1, FitOptions{}, "16 weights are not a [3, 8] matrix"},
 		{"no shape", nil, 0, 0, 8, nil, Stage1, FitOptions{}, "are not a [0, 0] matrix"},
 		{"overflow", w, math.MaxInt/4 + 1, 8, 8, nil, Stage1, FitOptions{}, "matrix"},

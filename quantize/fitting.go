@@ -1,17 +1,14 @@
 package quantize
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
-	"github.com/x448/float16"
 )
 
 // fitLinears fits projections that share an input, writes them, and puts them
@@ -26,26 +23,30 @@ func (r *run) fitLinears(m *Moment, ps ...gptoss.Projection) error {
 			continue // stays as the source has it
 		}
 		bias := r.source.Vector(p.Name + ".bias")
-		switch f.Kind {
-		case gptoss.FormatTernary:
-			packed, fit, err := r.fitTernary(p, f.Group, r.source.Matrix(p.Name), m)
+		if f.Ternary() {
+			packed, fit, err := r.fitTernary(p, f, r.source.Matrix(p.Name), m)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: *packed, Bias: bias}
 			if err := r.writer.Write(p.Name+".codes", packed.Codes); err != nil {
 				return err
 			}
 			if err := r.writer.Write(p.Name+".scales", packed.Scales); err != nil {
 				return err
 			}
-			r.report.add(p, f, fit.RelativeError, tokensOf(m))
-		case gptoss.FormatInt8:
-			q, err := r.writeInt8(p)
+			stream, err := expanded(&ternaryop.Stack{Format: packed.Format, E: 1, Out: p.Out, In: p.In, Group: packed.Group,
+				Codes: packed.Codes, Scales: packed.Scales})
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			r.weights.linears[p.Name] = ops.Dense{Name: p.Name, Weight: q, Bias: bias, Int8Inputs: true}
+			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stream.At(0), Bias: bias}
+			r.report.add(p, f, fit.RelativeError, tokensOf(m))
+		} else {
+			q, err := r.writeIntegers(p, true)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
+			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: *q, Bias: bias}
 		}
 		r.meter.add("fitting "+lastPart(p.Name), fitWork(r.opt, p))
 	}
@@ -73,7 +74,8 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 	if err != nil {
 		return err
 	}
-	stack := &ternaryop.Stack{E: p.Experts, Out: p.Out, In: p.In, Group: f.Group}
+	format, group := f.Packing(p.In)
+	stack := &ternaryop.Stack{Format: format, E: p.Experts, Out: p.Out, In: p.In, Group: group}
 	var errorSum float64
 	for e, w := range r.source.ExpertMatrices(p.Name) {
 		if err := r.ctx.Err(); err != nil {
@@ -83,7 +85,7 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 		if calibrated {
 			m = in.moments[e]
 		}
-		packed, fit, err := r.fitTernary(p, f.Group, w, m)
+		packed, fit, err := r.fitTernary(p, f, w, m)
 		if err != nil {
 			return fmt.Errorf("%s: expert %d: %w", p.Name, e, err)
 		}
@@ -104,19 +106,31 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 		r.meter.add(fmt.Sprintf("fitting %s, expert %d", lastPart(p.Name), e), fitWork(r.opt, p)/float64(p.Experts))
 	}
 	if calibrated {
+		if stack, err = expanded(stack); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
 		r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: r.source.Vector(p.Name + "_bias"), Active: r.config.ActiveExperts}
 	}
 	r.report.addExperts(p, f, errorSum/float64(p.Experts), tokens, calibrated)
 	return nil
 }
 
-func (r *run) fitTernary(p gptoss.Projection, group int, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+func (r *run) fitTernary(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+	format, group := f.Packing(p.In)
 	fit, err := r.fitter.Ternary(r.decode(w), p.Out, p.In, group, m, r.opt.Method, r.opt.Fit)
 	if err != nil {
 		return nil, fit, err
 	}
-	packed, err := ternaryop.Pack(fit.Codes, fit.Scales, p.Out, p.In, group)
+	packed, err := ternaryop.Pack(format, fit.Codes, fit.Scales, p.Out, p.In, group)
 	return packed, fit, err
+}
+
+// expanded returns weights as this processor multiplies them best.
+func expanded(s *ternaryop.Stack) (*ternaryop.Stack, error) {
+	if s.Format.Native() {
+		return s, nil
+	}
+	return s.Expand(make([]byte, s.ExpandedBytes()))
 }
 
 func tokensOf(m *Moment) int {
@@ -130,20 +144,14 @@ func tokensOf(m *Moment) int {
 func (r *run) quantizeTables() error {
 	for _, name := range []string{gptoss.EmbeddingName, gptoss.HeadName} {
 		p := r.config.Projections()[name]
-		var m ops.Matrix
-		var err error
-		switch r.formats[name].Kind {
-		case gptoss.FormatInt8:
-			m, err = r.writeInt8(p)
-		case gptoss.FormatInt4:
-			m, err = r.writeInt4(p)
-		default:
+		if _, ok := r.formats[name]; !ok {
 			continue
 		}
+		m, err := r.writeIntegers(p, name == gptoss.EmbeddingName)
 		if err != nil {
 			return fmt.Errorf("quantize: %s: %w", name, err)
 		}
-		if name == gptoss.EmbeddingName {
+		if m != nil {
 			r.weights.embedding = m
 		}
 		r.meter.add("quantizing "+name, fitWork(r.opt, p))
@@ -151,93 +159,78 @@ func (r *run) quantizeTables() error {
 	return nil
 }
 
-// tableRows is how many rows of an embedding are float32 at a time.
+// tableRows is how many rows of an embedding are float32 at a time: whole tiles,
+// so that the packed pieces follow each other.
 const tableRows = 4096
 
-// eachChunk calls f with a few rows of a weight at a time, as float32, and adds
-// up the squared error that f returns and the squares of the weights.
-func (r *run) eachChunk(p gptoss.Projection, f func(w []float32, row, n int) (float64, error)) (relative float64, err error) {
+// writeIntegers fits a weight to int8 or int4, a few rows at a time, and writes
+// it; it returns it too if asked to.
+func (r *run) writeIntegers(p gptoss.Projection, keep bool) (*ternaryop.Matrix, error) {
+	f := r.formats[p.Name]
+	format, group := f.Packing(p.In)
+	codes, err := r.writer.Tensor(p.Name + ".codes")
+	if err != nil {
+		return nil, err
+	}
+	scales, err := r.writer.Tensor(p.Name + ".scales")
+	if err != nil {
+		return nil, err
+	}
+	kept := &ternaryop.Matrix{Format: format, Out: p.Out, In: p.In, Group: group}
 	src := r.source.Matrix(p.Name)
 	var lost, energy float64
 	buf := make([]float32, min(tableRows, p.Out)*p.In)
 	for row := 0; row < p.Out; row += tableRows {
 		if err := r.ctx.Err(); err != nil {
-			return 0, err
+			return nil, err
 		}
 		n := min(tableRows, p.Out-row)
 		w := buf[:n*p.In]
 		src.DecodeRows(w, row, n)
-		e, err := f(w, row, n)
+		packed, e, err := packIntegers(w, n, p.In, format, group)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		lost += e
 		for _, v := range w {
 			energy += float64(v) * float64(v)
 		}
-	}
-	return ratio(lost, energy), nil
-}
-
-// writeInt8 fits and writes a weight as int8 with one scale a row.
-func (r *run) writeInt8(p gptoss.Projection) (ops.Int8, error) {
-	q := ops.Int8{Out: p.Out, In: p.In, Codes: make([]int8, 0, p.Out*p.In), Scales: make([]float32, 0, p.Out)}
-	relative, err := r.eachChunk(p, func(w []float32, _, n int) (float64, error) {
-		codes, scales, err := FitInt8(w, n, p.In)
-		q.Codes, q.Scales = append(q.Codes, codes...), append(q.Scales, scales...)
-		return codeError(w, codes, scales, p.In), err
-	})
-	if err != nil {
-		return q, err
-	}
-	if err := r.writer.Write(p.Name+".codes", unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(q.Codes))), len(q.Codes))); err != nil {
-		return q, err
-	}
-	r.report.add(p, r.formats[p.Name], relative, 0)
-	return q, r.writer.Write(p.Name+".scales", halves(q.Scales))
-}
-
-// writeInt4 fits and writes a weight as int4 in groups.
-func (r *run) writeInt4(p gptoss.Projection) (ops.Int4, error) {
-	f := r.formats[p.Name]
-	q := ops.Int4{Out: p.Out, In: p.In, Group: f.Group, Codes: make([]byte, 0, p.Out*p.In/2), Scales: make([]float32, 0, p.Out*p.In/f.Group)}
-	relative, err := r.eachChunk(p, func(w []float32, _, n int) (float64, error) {
-		codes, scales, err := FitInt4(w, n, p.In, f.Group)
-		for i := 0; i+1 < len(codes); i += 2 {
-			q.Codes = append(q.Codes, byte(codes[i])&15|byte(codes[i+1])<<4)
+		if _, err := codes.Write(packed.Codes); err != nil {
+			return nil, err
 		}
-		q.Scales = append(q.Scales, scales...)
-		return codeError(w, codes, scales, f.Group), err
-	})
-	if err != nil {
-		return q, err
-	}
-	if err := r.writer.Write(p.Name+".codes", q.Codes); err != nil {
-		return q, err
-	}
-	r.report.add(p, f, relative, 0)
-	return q, r.writer.Write(p.Name+".scales", halves(q.Scales))
-}
-
-// codeError is Σ (w - scale·code)² with one scale per group.
-func codeError(w []float32, codes []int8, scales []float32, group int) float64 {
-	var sum float64
-	for g, s := range scales {
-		for i, c := range codes[g*group : (g+1)*group] {
-			d := float64(w[g*group+i]) - float64(s)*float64(c)
-			sum += d * d
+		if _, err := scales.Write(packed.Scales); err != nil {
+			return nil, err
+		}
+		if keep {
+			kept.Codes, kept.Scales = append(kept.Codes, packed.Codes...), append(kept.Scales, packed.Scales...)
 		}
 	}
-	return sum
+	r.report.add(p, f, ratio(lost, energy), 0)
+	if !keep {
+		return nil, nil
+	}
+	return kept, nil
 }
 
-// halves encodes values that are half floats already.
-func halves(x []float32) []byte {
-	b := make([]byte, 2*len(x))
-	for i, v := range x {
-		binary.LittleEndian.PutUint16(b[2*i:], float16.Fromfloat32(v).Bits())
+// packIntegers fits and packs rows, and returns Σ (w - scale·code)².
+func packIntegers(w []float32, out, in int, format ternaryop.Format, group int) (packed *ternaryop.Matrix, lost float64, err error) {
+	var codes []int8
+	var scales []float32
+	if format == ternaryop.Int8 {
+		codes, scales, err = FitInt8(w, out, in)
+	} else {
+		codes, scales, err = FitInt4(w, out, in, group)
 	}
-	return b
+	if err != nil {
+		return nil, 0, err
+	}
+	groups := groupsOf(in, group)
+	for i, c := range codes {
+		d := float64(w[i]) - float64(scales[i/in*groups+i%in/group])*float64(c)
+		lost += float64(d * d)
+	}
+	packed, err = ternaryop.Pack(format, codes, scales, out, in, group)
+	return packed, lost, err
 }
 
 func lastPart(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }

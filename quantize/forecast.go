@@ -1,6 +1,8 @@
 package quantize
 
 import (
+	"math"
+
 	"github.com/seed-796a8800/tritium/gptoss"
 )
 
@@ -67,7 +69,7 @@ func projectionBytes(p gptoss.Projection, f gptoss.Format) int64 {
 	n := float64(p.Parameters())
 	switch {
 	case f.Kind != "":
-		return int64(n * f.Bits / 8)
+		return int64(math.Round(n * f.Bits / 8))
 	case p.Experts > 0:
 		return int64(n * 4.25 / 8) // MXFP4
 	}
@@ -91,7 +93,7 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 	m += out * in * (4 + 1 + 4*8) // one expert: weights, codes, fit scratch
 	for _, t := range []string{o.Embedding, o.Head} {
 		if t != StoreBF16 {
-			m += float64(c.Vocab) * float64(c.Hidden)
+			m += float64(c.Vocab) * float64(c.Hidden) // at most: the embedding packed
 		}
 	}
 	return int64(m) + 64<<20 // the program itself

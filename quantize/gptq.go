@@ -20,13 +20,13 @@ import "github.com/seed-796a8800/tritium/ops"
 func (b *batch) gptq(f *feedback) {
 	c := recursion{tri: f.m, in: b.in, base: b.base, ldBase: b.group, ldY: b.in, panel: b.panel}
 	for g := range b.groups {
-		first := g * b.group
+		first, n := b.span(g)
 		b.pullErrors(f, g)
 		for row := range b.rows {
-			b.scales[row*b.groups+g] = stage1Scale(b.values[row*b.group:][:b.group], b.order)
+			b.scales[row*b.groups+g] = stage1Scale(b.values[row*b.group:][:n], b.order[:n])
 		}
 		c.y = b.errors[first:]
-		c.run(b.rows, first, first+b.group, func(row, j int, x float32) float32 {
+		c.run(b.rows, first, first+n, func(row, j int, x float32) float32 {
 			a := b.scales[row*b.groups+g]
 			var t int8
 			if a != 0 {
@@ -43,20 +43,22 @@ func (b *batch) gptq(f *feedback) {
 // columns before the group add to them, and b.values to the same weights when
 // the group's own columns are free to move too.
 func (b *batch) pullErrors(f *feedback, g int) {
-	first := g * b.group
+	first, n := b.span(g)
 	for row := range b.rows {
-		w := b.w[row*b.in+first:][:b.group]
+		w := b.w[row*b.in+first:][:n]
 		copy(b.base[row*b.group:], w)
 		copy(b.values[row*b.group:], w)
 	}
 	if g == 0 {
 		return
 	}
-	ops.MatMulNT(b.product, b.group, b.errors, b.in, f.m[first*b.in:], b.in, b.rows, b.group, first, false)
-	n := b.rows * b.group
-	for i, v := range b.product[:n] {
-		b.base[i] += v
+	ops.MatMulNT(b.product, b.group, b.errors, b.in, f.m[first*b.in:], b.in, b.rows, n, first, false)
+	for row := range b.rows {
+		base := b.base[row*b.group:][:n]
+		for i, v := range b.product[row*b.group:][:n] {
+			base[i] += v
+		}
 	}
 	// With no errors inside the group, c_j - w_j solves d = s - (M_GG - 1)·d.
-	ops.MatMulNT(b.values, b.group, b.product, b.group, f.inverse[g*b.group*b.group:], b.group, b.rows, b.group, b.group, true)
+	ops.MatMulNT(b.values, b.group, b.product, b.group, f.inverse[first*b.group:], n, b.rows, n, n, true)
 }

@@ -15,15 +15,19 @@ var int4Spans = [...]float64{-8, 8, -7.6, -7.3, -7, 7, -8.4, -8.8, -9.2, -9.6}
 // and the group's largest weight gets it. The scales are exactly float16
 // values.
 //
-// Shapes: w [Out, In]; codes [Out, In], scales [Out, In/group].
+// Shapes: w [Out, In]; codes [Out, In], scales [Out, ⌈In/group⌉].
 // Errors: sizes that do not match, weights that are not finite.
 func FitInt4(w []float32, out, in, group int) (codes []int8, scales []float32, err error) {
 	if err := checkWeights(w, out, in, group); err != nil {
 		return nil, nil, err
 	}
-	codes, scales = make([]int8, out*in), make([]float32, out*(in/group))
-	for g := range scales {
-		scales[g] = fitInt4Group(codes[g*group:][:group], w[g*group:][:group])
+	group = min(group, in)
+	codes, scales = make([]int8, out*in), make([]float32, 0, out*groupsOf(in, group))
+	for row := range out {
+		for k := 0; k < in; k += group {
+			at, n := row*in+k, min(group, in-k)
+			scales = append(scales, fitInt4Group(codes[at:][:n], w[at:][:n]))
+		}
 	}
 	return codes, scales, nil
 }

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -100,5 +101,28 @@ func TestFitInt4Search(t *testing.T) {
 	t.Logf("search %.4f, exhaustive %.4f, plain %.4f", got, best, plain)
 	if got > 1.02*best {
 		t.Errorf("the search leaves %g, an exhaustive one %g", got, best)
+	}
+}
+
+// TestFitInt4Groups: the last group of a row may be shorter, and none reaches
+// into the next row.
+func TestFitInt4Groups(t *testing.T) {
+	const out, in, group = 3, 50, 32
+	w := normals(randomSource(4), out*in)
+	codes, scales, err := FitInt4(w, out, in, group)
+	if err != nil || len(scales) != 2*out {
+		t.Fatalf("%d scales, %v", len(scales), err)
+	}
+	for row := range out {
+		for g, k := range []int{0, group} {
+			part := w[row*in+k : row*in+min(k+group, in)]
+			alone, scale, err := FitInt4(part, 1, len(part), group)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if scale[0] != scales[2*row+g] || !slices.Equal(alone, codes[row*in+k:][:len(part)]) {
+				t.Errorf("row %d, group %d depends on others", row, g)
+			}
+		}
 	}
 }

@@ -17,8 +17,8 @@ func oracleFit(t testing.TB, method Method, h mat.Symmetric, w []float32, group,
 		codes, scales = gptqOracle(t, h, w, group)
 	} else {
 		codes = make([]int8, len(w))
-		for g := range len(w) / group {
-			wide := make([]float64, group)
+		for g := range groupsOf(len(w), group) {
+			wide := make([]float64, min(group, len(w)-g*group))
 			for i := range wide {
 				wide[i] = float64(w[g*group+i])
 			}

@@ -4,16 +4,19 @@ import (
 	"fmt"
 
 	"github.com/seed-796a8800/tritium/gptoss"
-	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // Options say what becomes of a model. Zero values mean the defaults.
 type Options struct {
 	Method Method // of the ternary projections; default pt-bitnet
 	Fit    FitOptions
+	// Bits is what a ternary weight takes without its scale: 2, or 1.6, which is
+	// five weights in a byte.
+	Bits float64 // default 2
 	// Group is the largest number of inputs that share a scale; every
-	// projection gets the largest group up to it that divides its inputs.
-	Group int // default 128
+	// projection gets the largest group up to it that divides its inputs, as
+	// padded (ternaryop.Format.Groups). At 1.6 bits the smallest is 80.
+	Group int // default 128, at 1.6 bits 160
 	// Attention, Embedding and Head are stored as "ternary" (attention only),
 	// "int8", "int4" (embedding and head only) or "bf16", which leaves them as
 	// the source has them.
@@ -55,8 +58,11 @@ func (o Options) resolve() (Options, error) {
 	if o.Method == "" {
 		o.Method = PTBitNet
 	}
+	if o.Bits == 0 {
+		o.Bits = 2
+	}
 	if o.Group == 0 {
-		o.Group = 128
+		o.Group = map[float64]int{2: 128, 1.6: 160}[o.Bits]
 	}
 	if o.Window == 0 {
 		o.Window = 512
@@ -70,9 +76,12 @@ func (o Options) resolve() (Options, error) {
 	if _, err := o.Fit.resolve(); err != nil {
 		return o, err
 	}
+	least := map[float64]int{2: 16, 1.6: 80}[o.Bits]
 	switch {
-	case o.Group < 16 || o.Group > 1<<16:
-		return o, fmt.Errorf("quantize: groups of %d inputs: want 16 to 65536", o.Group)
+	case least == 0:
+		return o, fmt.Errorf("quantize: ternary weights of %g bits: choose 2 or 1.6", o.Bits)
+	case o.Group < least || o.Group > 1<<16:
+		return o, fmt.Errorf("quantize: groups of %d inputs at %g bits: want %d to 65536", o.Group, o.Bits, least)
 	case o.Window < 2:
 		return o, fmt.Errorf("quantize: windows of %d tokens: want at least 2", o.Window)
 	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:
@@ -86,10 +95,6 @@ func (o Options) resolve() (Options, error) {
 	o.Rows = max(o.Rows, o.Window)
 	return o, nil
 }
-
-// int4Groups are the groups of an int4 matrix, best first: 4.25 bits a weight,
-// or 4.5 where 64 does not divide the inputs.
-var int4Groups = []int{64, 32}
 
 // format returns how a projection will be stored; the zero Format leaves it as
 // the source has it.
@@ -107,26 +112,14 @@ func (o Options) format(p gptoss.Projection) (gptoss.Format, error) {
 	}
 	switch how {
 	case StoreTernary:
-		g := ternaryop.Groups(p.In, o.Group)
-		if p.In%g != 0 {
-			return gptoss.Format{}, fmt.Errorf("quantize: %s has %d inputs, which no group of 16 or more divides; store it as int8 or bf16", p.Name, p.In)
+		if o.Bits == 1.6 {
+			return gptoss.NewFormat(gptoss.FormatTernary5, p, o.Group)
 		}
-		codes, scales, err := ternaryop.Layout(p.Out, p.In, g)
-		if err != nil {
-			return gptoss.Format{}, err
-		}
-		return gptoss.Format{Kind: gptoss.FormatTernary, Group: g, Bits: bits(codes+scales, p.Out*p.In)}, nil
+		return gptoss.NewFormat(gptoss.FormatTernary, p, o.Group)
 	case StoreInt8:
-		return gptoss.Format{Kind: gptoss.FormatInt8, Bits: bits(p.Out*p.In+2*p.Out, p.Out*p.In)}, nil
+		return gptoss.NewFormat(gptoss.FormatInt8, p, 0)
 	case StoreInt4:
-		for _, g := range int4Groups {
-			if p.In%g == 0 {
-				return gptoss.Format{Kind: gptoss.FormatInt4, Group: g, Bits: 4 + 16/float64(g)}, nil
-			}
-		}
-		return gptoss.Format{}, fmt.Errorf("quantize: %s has %d inputs, no multiple of 32; store it as int8 or bf16", p.Name, p.In)
+		return gptoss.NewFormat(gptoss.FormatInt4, p, gptoss.Int4Group)
 	}
 	return gptoss.Format{}, nil
 }
-
-func bits(bytes, weights int) float64 { return 8 * float64(bytes) / float64(weights) }

@@ -150,14 +150,14 @@ func gptqOracle(t testing.TB, h mat.Symmetric, w []float32, group int) ([]int8, 
 	}
 	var u mat.TriDense
 	chol.UTo(&u)
-	codes, scales := make([]int8, in), make([]float32, in/group)
+	codes, scales := make([]int8, in), make([]float32, groupsOf(in, group))
 	c := make([]float64, in)
 	for i, v := range w {
 		c[i] = float64(v)
 	}
 	for j := range in {
 		if j%group == 0 {
-			a, _ := stage1Oracle(c[j : j+group])
+			a, _ := stage1Oracle(c[j:min(j+group, in)])
 			scales[j/group] = storedScale(a)
 		}
 		a := float64(scales[j/group])
@@ -191,7 +191,7 @@ func descentOracle(h mat.Symmetric, w []float32, codes []int8, scales []float32,
 	}
 	for g := range scales {
 		a := float64(scales[g])
-		for j := g * group; j < (g+1)*group && a != 0; j++ {
+		for j := g * group; j < min((g+1)*group, in) && a != 0; j++ {
 			u := float64(codes[j]) + r[j]/h.At(j, j)/a
 			t := nearestOracle(u)
 			old := u - float64(codes[j])
@@ -201,9 +201,9 @@ func descentOracle(h mat.Symmetric, w []float32, codes []int8, scales []float32,
 			}
 		}
 		var rt, tht float64
-		for j := g * group; j < (g+1)*group; j++ {
+		for j := g * group; j < min((g+1)*group, in); j++ {
 			rt += r[j] * float64(codes[j])
-			for k := g * group; k < (g+1)*group; k++ {
+			for k := g * group; k < min((g+1)*group, in); k++ {
 				tht += float64(codes[j]) * h.At(j, k) * float64(codes[k])
 			}
 		}
@@ -213,7 +213,7 @@ func descentOracle(h mat.Symmetric, w []float32, codes []int8, scales []float32,
 		b := storedScale(a + rt/tht)
 		if step := float64(b) - a; b != 0 && step*step*tht-2*step*rt < 0 {
 			scales[g] = max(b, -b)
-			for j := g * group; j < (g+1)*group; j++ {
+			for j := g * group; j < min((g+1)*group, in); j++ {
 				move(j, step*float64(codes[j]))
 				if b < 0 {
 					codes[j] = -codes[j]

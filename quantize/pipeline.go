@@ -94,7 +94,10 @@ type run struct {
 }
 
 func (r *run) write(out *atomicfile.Dir) (err error) {
-	specs, kept := r.specs()
+	specs, kept, err := r.specs()
+	if err != nil {
+		return err
+	}
 	if r.writer, err = safetensors.Create(out.Path(), specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,7 +240,7 @@ func TestFittedToWhatItSees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		packed, err := ternaryop.Pack(fit.Codes, fit.Scales, out, in, 64)
+		packed, err := ternaryop.Pack(ternaryop.Ternary2, fit.Codes, fit.Scales, out, in, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,13 +443,54 @@ func TestRefusesBrokenValues(t *testing.T) {
 	}
 }
 
+// TestBitsAgree: with one scale a row, 2 bits and 1.6 bits hold the same codes
+// and scales, so the models give the same logits bit for bit.
+func TestBitsAgree(t *testing.T) {
+	logits := map[float64][]float32{}
+	for _, bits := range []float64{2, 1.6} {
+		c, err := gptoss.Open(quantizeNano(t, 2, Options{Method: PTBitNet, Bits: bits, Group: 4096, Head: StoreInt4}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := c.Format(gptoss.LayerNames(1).Down).Kind; got != map[float64]string{2: gptoss.FormatTernary, 1.6: gptoss.FormatTernary5}[bits] {
+			t.Errorf("%g bits: down is stored as %s", bits, got)
+		}
+		cpu := graph.NewCPU(2)
+		defer cpu.Close()
+		if err := c.CheckFinite(cpu, nil); err != nil {
+			t.Error(err)
+		}
+		m, err := c.Compile(cpu, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, err := m.Plan.NewSequence()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := make([]int32, 40)
+		for i := range ids {
+			ids[i] = int32(i * 37 % c.Config().Vocab)
+		}
+		if err := m.Append(graph.NewBatch(), seq, ids); err != nil {
+			t.Fatal(err)
+		}
+		logits[bits] = m.Logits(0)
+	}
+	if !slices.Equal(logits[2], logits[1.6]) {
+		t.Error("the logits differ")
+	}
+}
+
 // TestForecast compares the forecast with what a run wrote.
 func TestForecast(t *testing.T) {
 	if testing.Short() {
 		t.Skip("quantizes twice")
 	}
 	c := openNano(t)
-	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
+	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Bits: 1.6},
+		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
 		dir := quantizeNano(t, 2, o)
 		q, err := gptoss.Open(dir)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // ReportName is the file in a ternary model's directory that says how it was
@@ -40,6 +41,7 @@ type Report struct {
 
 // ReportOptions are the options that decide the result.
 type ReportOptions struct {
+	Bits      float64 `json:"bits"` // of ternary weights, without scales
 	Group     int     `json:"group"`
 	Attention string  `json:"attention"`
 	Embedding string  `json:"embedding"`
@@ -71,7 +73,7 @@ type LeastFed struct {
 func newReport(r *run) *Report {
 	fit, _ := r.opt.Fit.resolve()
 	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
-		Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
+		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
 	}, Files: map[string]string{}}
 	return rep
@@ -97,14 +99,18 @@ func (r *Report) addExperts(p gptoss.Projection, f gptoss.Format, relative float
 
 // specs lists the tensors to write in the order in which they are made, and
 // those of the source that stay as they are.
-func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor) {
+func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor, err error) {
 	replaced := map[string]bool{}
 	for name, f := range r.formats {
 		for _, suffix := range []string{".weight", "_blocks", "_scales", ""} {
 			replaced[name+suffix] = true
 		}
 		p := r.config.Projections()[name]
-		specs = append(specs, packedSpecs(p, f)...)
+		packed, err := packedSpecs(p, f)
+		if err != nil {
+			return nil, nil, err
+		}
+		specs = append(specs, packed...)
 	}
 	// The order decides the bytes of the files; a map's does not repeat.
 	slices.SortFunc(specs, func(a, b safetensors.Spec) int { return strings.Compare(a.Name, b.Name) })
@@ -114,30 +120,27 @@ func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor) {
 			specs = append(specs, safetensors.Spec{Name: t.Name, Dtype: t.Dtype, Shape: t.Shape})
 		}
 	}
-	return specs, kept
+	return specs, kept, nil
 }
 
-// packedSpecs are the tensors of one quantized projection.
-func packedSpecs(p gptoss.Projection, f gptoss.Format) []safetensors.Spec {
-	codes := safetensors.Spec{Name: p.Name + ".codes"}
-	scales := safetensors.Spec{Name: p.Name + ".scales", Dtype: safetensors.F16}
-	switch f.Kind {
-	case gptoss.FormatTernary:
-		up := func(n int) int { return (n + 15) / 16 }
-		codes.Dtype, codes.Shape = safetensors.U8, []int{up(p.Out), up(p.In), 64}
-		scales.Shape = []int{up(p.Out), p.In / f.Group, 16}
-		if p.Experts > 0 {
-			codes.Shape = append([]int{p.Experts}, codes.Shape...)
-			scales.Shape = append([]int{p.Experts}, scales.Shape...)
-		}
-	case gptoss.FormatInt8:
-		codes.Dtype, codes.Shape = safetensors.I8, []int{p.Out, p.In}
-		scales.Shape = []int{p.Out}
-	case gptoss.FormatInt4:
-		codes.Dtype, codes.Shape = safetensors.U8, []int{p.Out, p.In / 2}
-		scales.Shape = []int{p.Out, p.In / f.Group}
+// packedSpecs are the tensors of one quantized projection, in the shapes of
+// their layout: codes [tiles, blocks, 64], scales [tiles, groups, 16], those of
+// experts one after the other.
+func packedSpecs(p gptoss.Projection, f gptoss.Format) ([]safetensors.Spec, error) {
+	packed, group := f.Packing(p.In)
+	bytes, _, err := ternaryop.Layout(packed, p.Out, p.In, group)
+	if err != nil {
+		return nil, err
 	}
-	return []safetensors.Spec{codes, scales}
+	tiles := (p.Out + 15) / 16
+	codes, scales := []int{tiles, bytes / tiles / 64, 64}, []int{tiles, packed.Cols(p.In) / group, 16}
+	if p.Experts > 0 {
+		codes, scales = append([]int{p.Experts}, codes...), append([]int{p.Experts}, scales...)
+	}
+	return []safetensors.Spec{
+		{Name: p.Name + ".codes", Dtype: safetensors.U8, Shape: codes},
+		{Name: p.Name + ".scales", Dtype: safetensors.F16, Shape: scales},
+	}, nil
 }
 
 // copied are the files of a model's directory that a quantized one needs too.

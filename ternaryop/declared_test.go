@@ -26,12 +26,37 @@ func random(r *rand.Rand, n int) []float32 {
 	return x
 }
 
-// drawMatrix packs random codes and scales, and says what they stand for.
-func drawMatrix(t testing.TB, r *rand.Rand, out, in, group int) (m *Matrix, dense []float32) {
+// eachFormat runs f once per format.
+func eachFormat(t *testing.T, f func(t *testing.T, f Format)) {
+	for i := range packings {
+		t.Run(Format(i).String(), func(t *testing.T) { f(t, Format(i)) })
+	}
+}
+
+// randomMatrix packs random codes and scales.
+func randomMatrix(t testing.TB, rng *rand.Rand, f Format, out, in, group int) *Matrix {
 	t.Helper()
-	m = randomMatrix(t, r, out, in, group)
+	codes, scales := make([]int8, out*in), make([]float32, out*(f.Cols(in)/group))
+	p := packings[f]
+	for i := range codes {
+		codes[i] = int8(p.low + rng.IntN(p.high-p.low+1))
+	}
+	for i := range scales {
+		scales[i] = (rng.Float32() + .01) / float32(p.high)
+	}
+	m, err := Pack(f, codes, scales, out, in, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// drawMatrix is a random matrix and what it stands for.
+func drawMatrix(t testing.TB, r *rand.Rand, f Format, out, in, group int) (m *Matrix, dense []float32) {
+	t.Helper()
+	m = randomMatrix(t, r, f, out, in, group)
 	dense = make([]float32, out*in)
-	m.Dequantize(dense, 0, out)
+	m.DecodeRows(dense, 0, out)
 	return m, dense
 }
 

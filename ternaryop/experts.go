@@ -11,8 +11,7 @@ import (
 	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
-// Experts is one projection of a mixture of experts by ternary matrices, as
-// Linear is of one matrix.
+// Experts is one projection of a mixture of experts, as Linear is of one matrix.
 type Experts struct {
 	Name   string // canonical name, "model.layers.0.mlp.experts.gate_up_proj"
 	Weight *Stack
@@ -36,7 +35,7 @@ func (e Experts) Apply(b *graph.Builder, x, routing *gorgonia.Node) *gorgonia.No
 		return x
 	}
 	return b.Apply(lastPart(e.Name), &experts{
-		Base: graph.Base{Kind: "ternary experts", Attributes: fmt.Sprintf("%s g%d", e.Name, e.Weight.Group),
+		Base: graph.Base{Kind: e.Weight.Format.String() + " experts", Attributes: fmt.Sprintf("%s g%d", e.Name, e.Weight.Group),
 			In: []gorgonia.TensorType{graph.Float32Tensor(x.Dims()), graph.Float32Tensor(2)}, Out: graph.Float32Tensor(3)},
 		Experts: e,
 	}, x, routing)
@@ -44,7 +43,7 @@ func (e Experts) Apply(b *graph.Builder, x, routing *gorgonia.Node) *gorgonia.No
 
 func (e Experts) check() error {
 	s := e.Weight
-	if _, err := StackFromBytes(s.E, s.Out, s.In, s.Group, s.Codes, s.Scales); err != nil {
+	if _, err := StackFromBytes(s.Format, s.E, s.Out, s.In, s.Group, s.Codes, s.Scales); err != nil {
 		return fmt.Errorf("%s: %w", e.Name, err)
 	}
 	if e.Active < 1 || e.Active > s.E {

@@ -12,14 +12,14 @@ import (
 )
 
 // randomStack packs random experts, and says what they stand for.
-func randomStack(t testing.TB, r *rand.Rand, e, out, in, group int) (s *Stack, dense [][]float32) {
+func randomStack(t testing.TB, r *rand.Rand, f Format, e, out, in, group int) (s *Stack, dense [][]float32) {
 	t.Helper()
 	var codes, scales []byte
 	for range e {
-		m, w := drawMatrix(t, r, out, in, group)
+		m, w := drawMatrix(t, r, f, out, in, group)
 		codes, scales, dense = append(codes, m.Codes...), append(scales, m.Scales...), append(dense, w)
 	}
-	s, err := StackFromBytes(e, out, in, group, codes, scales)
+	s, err := StackFromBytes(f, e, out, in, group, codes, scales)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,55 +42,62 @@ func route(x Experts) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node
 }
 
 func TestExperts(t *testing.T) {
-	r := rand.New(rand.NewPCG(11, 12))
-	for _, s := range []struct{ rows, e, active, out, in, group int }{
-		{1, 1, 1, 1, 1, 16}, {1, 4, 4, 33, 32, 16}, {9, 7, 3, 17, 15, 16}, {40, 32, 4, 64, 96, 96}, {70, 3, 2, 50, 96, 32}, {33, 5, 5, 16, 64, 64},
-	} {
-		stack, dense := randomStack(t, r, s.e, s.out, s.in, s.group)
-		routing := routingOf(s.rows, s.e, s.active)
-		for _, perSlot := range []bool{false, true} {
-			shape := []int{s.rows, s.in}
-			if perSlot {
-				shape = []int{s.rows, s.active, s.in}
-			}
-			n := s.in
-			for _, d := range shape[:len(shape)-1] {
-				n *= d
-			}
-			x := random(r, n)
-			for _, bias := range [][]float32{nil, random(r, s.e*s.out)} {
-				want := make([]float64, s.rows*s.active*s.out)
-				for t := range s.rows {
-					slot := 0
-					for e := range s.e {
-						if routing[t*s.e+e] == 0 {
-							continue
-						}
-						at, b := t, []float32(nil)
-						if perSlot {
-							at = t*s.active + slot
-						}
-						if bias != nil {
-							b = bias[e*s.out : (e+1)*s.out]
-						}
-						copy(want[(t*s.active+slot)*s.out:], multiplied(dense[e], x[at*s.in:(at+1)*s.in], b))
-						slot++
-					}
+	eachFormat(t, func(t *testing.T, f Format) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for _, s := range []struct{ rows, e, active, out, in, group int }{
+			{1, 1, 1, 1, 1, 16}, {1, 4, 4, 33, 32, 16}, {9, 7, 3, 17, 15, 16}, {40, 32, 4, 64, 96, 96}, {70, 3, 2, 50, 96, 32}, {33, 5, 5, 16, 64, 64},
+		} {
+			stack, dense := randomStack(t, r, f, s.e, s.out, s.in, f.Groups(s.in, s.group))
+			routing := routingOf(s.rows, s.e, s.active)
+			for _, perSlot := range []bool{false, true} {
+				shape, n := []int{s.rows, s.in}, s.rows*s.in
+				if perSlot {
+					shape, n = []int{s.rows, s.active, s.in}, s.rows*s.active*s.in
 				}
-				got := compute(t, []value{{shape, x}, {[]int{s.rows, s.e}, routing}}, route(Experts{Name: "gate_up_proj", Weight: stack, Bias: bias, Active: s.active}))
-				near(t, fmt.Sprint(s, perSlot), got, want, 2e-6)
-				for i, v := range want {
-					if v == 0 && got[i] != 0 {
-						t.Fatalf("%v: value %d of a slot without an expert is %v", s, i, got[i])
+				x := random(r, n)
+				for _, bias := range [][]float32{nil, random(r, s.e*s.out)} {
+					e := Experts{Name: "gate_up_proj", Weight: stack, Bias: bias, Active: s.active}
+					got := compute(t, []value{{shape, x}, {[]int{s.rows, s.e}, routing}}, route(e))
+					want := routed(e, dense, x, routing, perSlot)
+					near(t, fmt.Sprint(s, perSlot), got, want, 2e-6)
+					for i, v := range want {
+						if v == 0 && got[i] != 0 {
+							t.Fatalf("%v: value %d of a slot without an expert is %v", s, i, got[i])
+						}
 					}
 				}
 			}
 		}
+	})
+}
+
+// routed is what experts of the given weights give, token by token.
+func routed(x Experts, dense [][]float32, in, routing []float32, perSlot bool) []float64 {
+	w := x.Weight
+	rows := len(routing) / w.E
+	want := make([]float64, rows*x.Active*w.Out)
+	for t := range rows {
+		slot := 0
+		for e := range w.E {
+			if routing[t*w.E+e] == 0 {
+				continue
+			}
+			at, bias := t, []float32(nil)
+			if perSlot {
+				at = t*x.Active + slot
+			}
+			if x.Bias != nil {
+				bias = x.Bias[e*w.Out : (e+1)*w.Out]
+			}
+			copy(want[(t*x.Active+slot)*w.Out:], multiplied(dense[e], in[at*w.In:(at+1)*w.In], bias))
+			slot++
+		}
 	}
+	return want
 }
 
 func TestExpertsErrors(t *testing.T) {
-	stack, _ := randomStack(t, rand.New(rand.NewPCG(2, 2)), 3, 20, 32, 16)
+	stack, _ := randomStack(t, rand.New(rand.NewPCG(2, 2)), Ternary2, 3, 20, 32, 16)
 	good := Experts{Name: "layer.down_proj", Weight: stack, Active: 2}
 	x, routing := value{[]int{2, 32}, make([]float32, 64)}, value{[]int{2, 3}, make([]float32, 6)}
 	change := func(f func(*Experts)) Experts {
@@ -100,13 +107,13 @@ func TestExpertsErrors(t *testing.T) {
 		return e
 	}
 	for want, e := range map[string]Experts{
-		"0 of 3 experts active":                 change(func(e *Experts) { e.Active = 0 }),
-		"4 of 3 experts active":                 change(func(e *Experts) { e.Active = 4 }),
-		"ternaryop: groups of 24":               change(func(e *Experts) { e.Weight.Group = 24 }),
-		"ternaryop: a stack of no matrices":     change(func(e *Experts) { e.Weight.E = 0 }),
-		"ternaryop: 3 matrices [20, 32]":        change(func(e *Experts) { e.Weight.Scales = e.Weight.Scales[2:] }),
-		"ternaryop: 2 matrices [20, 32]":        change(func(e *Experts) { e.Weight.E = 2 }),
-		"20 biases for 3 experts of 20 outputs": change(func(e *Experts) { e.Bias = make([]float32, 20) }),
+		"0 of 3 experts active":                  change(func(e *Experts) { e.Active = 0 }),
+		"4 of 3 experts active":                  change(func(e *Experts) { e.Active = 4 }),
+		"ternaryop: groups of 24":                change(func(e *Experts) { e.Weight.Group = 24 }),
+		"ternaryop: a stack of no matrices":      change(func(e *Experts) { e.Weight.E = 0 }),
+		"ternaryop: 3 ternary matrices [20, 32]": change(func(e *Experts) { e.Weight.Scales = e.Weight.Scales[2:] }),
+		"ternaryop: 2 ternary matrices [20, 32]": change(func(e *Experts) { e.Weight.E = 2 }),
+		"20 biases for 3 experts of 20 outputs":  change(func(e *Experts) { e.Bias = make([]float32, 20) }),
 	} {
 		refused(t, []value{x, routing}, route(e), "layer.down_proj: "+want)
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
-// Linear is BitLinear (BitNet b1.58, arXiv 2402.17764): a projection by a
-// ternary matrix of inputs that are rounded to int8, one scale a token.
+// Linear is BitLinear (BitNet b1.58, arXiv 2402.17764), in any of the formats:
+// a projection by a matrix of integers of inputs that are rounded to int8, one
+// scale a token.
 //
 //	q, s = QuantizeRow(x), y = s · Σ_g scale_g · (codes_g · q_g) + bias
 type Linear struct {
@@ -35,14 +36,14 @@ func (l Linear) Apply(b *graph.Builder, x *gorgonia.Node) *gorgonia.Node {
 		return x
 	}
 	return b.Apply(lastPart(l.Name), &linear{
-		Base: graph.Base{Kind: "ternary linear", Attributes: fmt.Sprintf("%s g%d", l.Name, l.Weight.Group),
+		Base: graph.Base{Kind: l.Weight.Format.String() + " linear", Attributes: fmt.Sprintf("%s g%d", l.Name, l.Weight.Group),
 			In: []gorgonia.TensorType{graph.Float32Tensor(2)}, Out: graph.Float32Tensor(2)},
 		Linear: l,
 	}, x)
 }
 
 func (l Linear) check() error {
-	if _, err := FromBytes(l.Weight.Out, l.Weight.In, l.Weight.Group, l.Weight.Codes, l.Weight.Scales); err != nil {
+	if err := l.Weight.check(); err != nil {
 		return fmt.Errorf("%s: %w", l.Name, err)
 	}
 	if l.Bias != nil && len(l.Bias) != l.Weight.Out {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"gorgonia.org/gorgonia"
@@ -16,20 +17,53 @@ func project(l Linear) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Nod
 }
 
 func TestLinear(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 6))
-	for _, s := range []struct{ rows, out, in, group int }{
-		{1, 1, 1, 16}, {1, 16, 16, 16}, {3, 17, 15, 16}, {5, 33, 100, 16}, {40, 70, 96, 32}, {26, 200, 96, 96}, {2, 64, 2880, 96}, {130, 48, 192, 64},
-	} {
-		m, dense := drawMatrix(t, r, s.out, s.in, s.group)
-		x := random(r, s.rows*s.in)
-		clear(x[:s.in/2])
-		for _, bias := range [][]float32{nil, random(r, s.out)} {
-			var want []float64
-			for i := range s.rows {
-				want = append(want, multiplied(dense, x[i*s.in:(i+1)*s.in], bias)...)
+	eachFormat(t, func(t *testing.T, f Format) {
+		r := rand.New(rand.NewPCG(5, 6))
+		for _, s := range []struct{ rows, out, in, group int }{
+			{1, 1, 1, 16}, {1, 16, 16, 16}, {3, 17, 15, 16}, {5, 33, 100, 16}, {40, 70, 96, 32}, {26, 200, 96, 96}, {2, 64, 2880, 96},
+			{130, 48, 192, 64}, {2, 16, 2880, 2880}, {3, 16, 4096, 320},
+		} {
+			m, dense := drawMatrix(t, r, f, s.out, s.in, f.Groups(s.in, s.group))
+			x := random(r, s.rows*s.in)
+			clear(x[:s.in/2])
+			for _, bias := range [][]float32{nil, random(r, s.out)} {
+				var want []float64
+				for i := range s.rows {
+					want = append(want, multiplied(dense, x[i*s.in:(i+1)*s.in], bias)...)
+				}
+				got := compute(t, []value{{[]int{s.rows, s.in}, x}}, project(Linear{Name: "q_proj", Weight: *m, Bias: bias}))
+				near(t, fmt.Sprint(s), got, want, 2e-6)
 			}
-			got := compute(t, []value{{[]int{s.rows, s.in}, x}}, project(Linear{Name: "q_proj", Weight: *m, Bias: bias}))
-			near(t, fmt.Sprint(s), got, want, 2e-6)
+		}
+	})
+}
+
+// The same codes and scales give the same bits in either ternary format, and expanded.
+func TestTernaryFormatsAgree(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for _, s := range []struct{ rows, out, in, group int }{{1, 33, 80, 80}, {5, 48, 320, 80}, {26, 17, 2880, 320}, {3, 40, 150, 160}} {
+		five := randomMatrix(t, r, Ternary5, s.out, s.in, s.group)
+		codes, scales := five.Unpack()
+		two, err := Pack(Ternary2, codes, scales, s.out, s.in, s.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, bias := value{[]int{s.rows, s.in}, random(r, s.rows*s.in)}, random(r, s.out)
+		got := compute(t, []value{x}, project(Linear{Name: "q_proj", Weight: *five, Bias: bias}))
+		want := compute(t, []value{x}, project(Linear{Name: "q_proj", Weight: *two, Bias: bias}))
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: five weights a byte give other results than two bits a weight", s)
+		}
+		stack, err := StackFromBytes(Ternary5, 1, s.out, s.in, s.group, five.Codes, five.Scales)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x2, err := stack.Expand(make([]byte, stack.ExpandedBytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := compute(t, []value{x}, project(Linear{Name: "q_proj", Weight: x2.At(0), Bias: bias})); !slices.Equal(got, want) {
+			t.Errorf("%+v: expanded weights give other results than two bits a weight", s)
 		}
 	}
 }
@@ -37,7 +71,7 @@ func TestLinear(t *testing.T) {
 // Rows that cannot be quantized: zeros give the bias, what is no number shows.
 func TestLinearOddRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	m, _ := drawMatrix(t, r, 20, 32, 16)
+	m, _ := drawMatrix(t, r, Ternary2, 20, 32, 16)
 	bias := random(r, 20)
 	x := random(r, 5*32)
 	clear(x[:32])
@@ -61,7 +95,7 @@ func TestLinearOddRows(t *testing.T) {
 }
 
 func TestLinearErrors(t *testing.T) {
-	m, _ := drawMatrix(t, rand.New(rand.NewPCG(1, 1)), 20, 32, 16)
+	m, _ := drawMatrix(t, rand.New(rand.NewPCG(1, 1)), Ternary2, 20, 32, 16)
 	x := []value{{[]int{2, 32}, make([]float32, 64)}}
 	change := func(f func(*Linear)) Linear {
 		l := Linear{Name: "layer.q_proj", Weight: *m}
@@ -69,12 +103,13 @@ func TestLinearErrors(t *testing.T) {
 		return l
 	}
 	for name, l := range map[string]Linear{
-		"layer.q_proj: ternaryop: groups of 0":            change(func(l *Linear) { l.Weight.Group = 0 }),
-		"layer.q_proj: ternaryop: groups of 64":           change(func(l *Linear) { l.Weight.Group = 64 }),
-		"layer.q_proj: ternaryop: matrix [20, 32]":        change(func(l *Linear) { l.Weight.Codes = l.Weight.Codes[1:] }),
-		"layer.q_proj: ternaryop: matrix [-1, 32]":        change(func(l *Linear) { l.Weight.Out = -1 }),
-		"layer.q_proj: 19 biases for 20 outputs":          change(func(l *Linear) { l.Bias = make([]float32, 19) }),
-		"layer.q_proj: ternaryop: matrix [0, 0] is empty": {Name: "layer.q_proj"},
+		"layer.q_proj: ternaryop: groups of 0":             change(func(l *Linear) { l.Weight.Group = 0 }),
+		"layer.q_proj: ternaryop: groups of 64":            change(func(l *Linear) { l.Weight.Group = 64 }),
+		"layer.q_proj: ternaryop: ternary matrix [20, 32]": change(func(l *Linear) { l.Weight.Codes = l.Weight.Codes[1:] }),
+		"layer.q_proj: ternaryop: unknown format 9":        change(func(l *Linear) { l.Weight.Format = 9 }),
+		"layer.q_proj: ternaryop: matrix [-1, 32]":         change(func(l *Linear) { l.Weight.Out = -1 }),
+		"layer.q_proj: 19 biases for 20 outputs":           change(func(l *Linear) { l.Bias = make([]float32, 19) }),
+		"layer.q_proj: ternaryop: matrix [0, 0] is empty":  {Name: "layer.q_proj"},
 	} {
 		refused(t, x, project(l), name)
 	}
@@ -83,34 +118,40 @@ func TestLinearErrors(t *testing.T) {
 
 // A decoded token allocates nothing, nor does a batch of a size seen before.
 func TestRunsAllocateNothing(t *testing.T) {
-	r := rand.New(rand.NewPCG(9, 9))
-	m, _ := drawMatrix(t, r, 96, 96, 32)
-	stack, _ := randomStack(t, r, 5, 40, 96, 32)
-	d, err := declare(t, 2, []value{{[]int{30, 96}, random(r, 30*96)}, {[]int{30, 5}, routingOf(30, 5, 2)}}, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
-		x := Linear{Name: "q_proj", Weight: *m}.Apply(b, in[0])
-		return Experts{Name: "gate_up_proj", Weight: stack, Active: 2}.Apply(b, x, in[1])
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	seq, err := d.plan.NewSequence()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := graph.NewBatch()
-	for _, rows := range []int{1, 30, 7} {
-		run := func() {
-			b.Reset()
-			b.Add(seq, rows)
-			if err := d.plan.Run(b); err != nil {
-				t.Error(err)
+	eachFormat(t, func(t *testing.T, f Format) {
+		r := rand.New(rand.NewPCG(9, 9))
+		m, _ := drawMatrix(t, r, f, 96, 96, f.Groups(96, 32))
+		stack, _ := randomStack(t, r, f, 5, 40, 96, f.Groups(96, 32))
+		d, err := declare(t, 2, []value{{[]int{30, 96}, random(r, 30*96)}, {[]int{30, 5}, routingOf(30, 5, 2)}}, func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
+			x := Linear{Name: "q_proj", Weight: *m}.Apply(b, in[0])
+			return Experts{Name: "gate_up_proj", Weight: stack, Active: 2}.Apply(b, x, in[1])
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, err := d.plan.NewSequence()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := graph.NewBatch()
+		for _, rows := range []int{1, 30, 7} {
+			run := func() {
+				b.Reset()
+				b.Add(seq, rows)
+				if err := d.plan.Run(b); err != nil {
+					t.Error(err)
+				}
+			}
+			if rows > 1 {
+				run()
+			}
+			if n := testing.AllocsPerRun(50, run); n != 0 {
+				t.Errorf("%d rows: %g allocations a run", rows, n)
 			}
 		}
-		if rows > 1 {
-			run()
+		row := make([]float32, 96)
+		if n := testing.AllocsPerRun(10, func() { m.DecodeRows(row, 3, 1) }); n != 0 {
+			t.Errorf("DecodeRows: %g allocations", n)
 		}
-		if n := testing.AllocsPerRun(50, run); n != 0 {
-			t.Errorf("%d rows: %g allocations a run", rows, n)
-		}
-	}
+	})
 }

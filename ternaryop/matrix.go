@@ -1,10 +1,9 @@
-// Package ternaryop holds projections whose weights are -1, 0 or +1 times a scale, two bits a weight, and multiplies
-// them by activations in int8.
+// Package ternaryop holds projections whose weights are integers of a few bits times a scale, above all -1, 0 and +1,
+// and multiplies them by activations in int8.
 package ternaryop
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 
@@ -13,76 +12,95 @@ import (
 	"github.com/seed-796a8800/tritium/internal/t16"
 )
 
-// Matrix is a ternary matrix W[r, k] = scale[r, k/Group] · code[r, k] in the kernels' layout, T16.
+// Matrix is a matrix of integers and scales, W[r, k] = scale[r, k/Group] · code[r, k], in the kernels' layout, T16.
 //
-// Rows are padded to a multiple of 16 with code 0 and scale 0, columns to a multiple of 16 (Cols) with code 0; the
-// activations of padded columns are 0. Both slices may alias a read-only file mapping: nothing here writes to them.
+// Rows are padded to a multiple of 16 with code 0 and scale 0, columns to a multiple of 16, of 80 in Ternary5 (Cols),
+// with code 0; the activations of padded columns are 0. Both slices may alias a read-only file mapping: nothing here
+// writes to them.
 //
-//	Codes   [Rows/16 tiles][Cols/16 blocks][16 rows][4]  bits 2c..2c+1 of byte j hold code+1 of column 4c+j of the block
-//	Scales  [Rows/16 tiles][Cols/Group][16 rows]         IEEE half floats, little-endian
+//	Codes   [Rows/16 tiles][Cols/(4n) blocks][16 rows][4]  byte j holds the n codes of columns 4c+j of the block, c < n,
+//	                                                       as digits code+offset, the lowest c first: 4 to the base 4 in
+//	                                                       Ternary2, 5 to the base 3 in Ternary5, 2 to the base 16 in
+//	                                                       Int4, 1 in Int8; the offsets are 1, 1, 8 and 128
+//	Scales  [Rows/16 tiles][Cols/Group][16 rows]           IEEE half floats, little-endian
 type Matrix struct {
+	Format  Format
 	Out, In int
-	Group   int // columns that share a scale: a multiple of 16 that divides Cols
+	Group   int // columns that share a scale: a multiple of 16, of 80 in Ternary5, that divides Cols
 	Codes   []byte
 	Scales  []byte
 }
 
 const (
-	align      = 16   // rows of a tile and columns of a block
-	zeroByte   = 0x55 // four codes 0
+	tileRows   = t16.TileRows
+	blockBytes = 64
 	scaleBytes = 2
 )
 
-// Cols is In rounded up to a multiple of 16: the columns that are stored.
-func (m *Matrix) Cols() int { return roundUp(m.In) }
+// Dims returns Out and In.
+func (m *Matrix) Dims() (out, in int) { return m.Out, m.In }
 
-func roundUp(n int) int { return (n + align - 1) / align * align }
+// Cols is In rounded up to a multiple of 16, of 80 in Ternary5: the columns that are stored.
+func (m *Matrix) Cols() int { return m.Format.Cols(m.In) }
 
 // Layout returns the bytes that the codes and the scales of a matrix take, in memory and on disk.
 //
-// Errors: a dimension below 1, more than 262,144 columns, a group that is no multiple of 16 or does not divide the
-// padded columns, a size that overflows int.
-func Layout(out, in, group int) (codeBytes, scaleBytes int, err error) {
+// Errors: an unknown format, a dimension below 1, more columns than the kernels' sums hold (262,144, of Int8 65,536), a
+// group that is no multiple of the format's padding or does not divide the padded columns, a size that overflows int.
+func Layout(f Format, out, in, group int) (codeBytes, scaleBytes int, err error) {
+	if !f.valid() {
+		return 0, 0, fmt.Errorf("ternaryop: unknown %v", f)
+	}
+	align, most := packings[f].align, packings[f].kernel.MaxK()
 	switch {
 	case out < 1 || in < 1:
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is empty", out, in)
-	case in > t16.Ternary2.MaxK():
-		return 0, 0, fmt.Errorf("ternaryop: %d columns, the kernels' sums hold at most %d", in, t16.Ternary2.MaxK())
-	case group < align || group%align != 0 || roundUp(in)%group != 0:
-		return 0, 0, fmt.Errorf("ternaryop: groups of %d do not fit %d columns: take a multiple of 16 that divides %d", group, in, roundUp(in))
-	case out > math.MaxInt/roundUp(in)-align: // codes take Rows*Cols/4 bytes, scales at most half of that
+	case in > most || f.Cols(in) > most:
+		return 0, 0, fmt.Errorf("ternaryop: %d columns, the kernels' sums of %v weights hold at most %d", in, f, most)
+	case group < align || group%align != 0 || f.Cols(in)%group != 0:
+		return 0, 0, fmt.Errorf("ternaryop: groups of %d do not fit %d columns of %v: take a multiple of %d that divides %d",
+			group, in, f, align, f.Cols(in))
+	case out > math.MaxInt/f.Cols(in)-tileRows: // codes take at most a byte a weight, scales at most an eighth
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is larger than the address space", out, in)
 	}
-	cells := roundUp(out) * roundUp(in)
-	return cells / 4, cells / group * 2, nil
+	tiles := roundUp(out, tileRows) / tileRows
+	return tiles * f.tileBytes(in), tiles * (f.Cols(in) / group) * tileRows * 2, nil
 }
+
+// tileBytes is the size of the codes of 16 rows.
+func (f Format) tileBytes(in int) int { return f.Cols(in) / f.blockCols() * blockBytes }
 
 // FromBytes makes a matrix of bytes that were packed before; it keeps codes and scales and copies nothing.
 //
 // Errors: those of [Layout]; lengths that differ from it. The contents are not looked at: see [Matrix.Validate].
-func FromBytes(out, in, group int, codes, scales []byte) (*Matrix, error) {
-	nc, ns, err := Layout(out, in, group)
+func FromBytes(f Format, out, in, group int, codes, scales []byte) (*Matrix, error) {
+	nc, ns, err := Layout(f, out, in, group)
 	if err != nil {
 		return nil, err
 	}
 	if len(codes) != nc || len(scales) != ns {
-		return nil, fmt.Errorf("ternaryop: matrix [%d, %d] in groups of %d takes %d bytes of codes and %d of scales, got %d and %d",
-			out, in, group, nc, ns, len(codes), len(scales))
+		return nil, fmt.Errorf("ternaryop: %v matrix [%d, %d] in groups of %d takes %d bytes of codes and %d of scales, got %d and %d",
+			f, out, in, group, nc, ns, len(codes), len(scales))
 	}
-	return &Matrix{Out: out, In: in, Group: group, Codes: codes, Scales: scales}, nil
+	return &Matrix{Format: f, Out: out, In: in, Group: group, Codes: codes, Scales: scales}, nil
 }
 
-// Validate reads all of m and reports bytes that no packing makes: the fourth code, and scales that are not finite.
+// check is what FromBytes refuses.
+func (m *Matrix) check() error {
+	_, err := FromBytes(m.Format, m.Out, m.In, m.Group, m.Codes, m.Scales)
+	return err
+}
+
+// Validate reads all of m and reports bytes that no packing makes: the fourth code of Ternary2, 243 and above in
+// Ternary5, and scales that are not finite.
 //
 // A matrix that fails is safe to multiply by, with meaningless results that may differ between instruction sets.
 func (m *Matrix) Validate() error {
-	if _, err := FromBytes(m.Out, m.In, m.Group, m.Codes, m.Scales); err != nil {
+	if err := m.check(); err != nil {
 		return err
 	}
-	for i, b := range m.Codes {
-		if b&(b>>1)&zeroByte != 0 {
-			return fmt.Errorf("ternaryop: byte %d of the codes is %#02x, which holds a code that is none of -1, 0, +1", i, b)
-		}
+	if i := m.Format.firstBad(m.Codes); i >= 0 {
+		return fmt.Errorf("ternaryop: byte %d of the codes is %#02x, which holds a code that is none of -1, 0, +1", i, m.Codes[i])
 	}
 	for i := 0; i < len(m.Scales); i += scaleBytes {
 		if h := binary.LittleEndian.Uint16(m.Scales[i:]); !float16.Frombits(h).IsFinite() {
@@ -94,61 +112,6 @@ func (m *Matrix) Validate() error {
 
 // weights is m as the kernels take it, with a bias [Out] or nil.
 func (m *Matrix) weights(bias []float32) t16.Weights {
-	return t16.Weights{Codes: m.Codes, Scales: m.Scales, Bias: bias, Out: m.Out, K: m.Cols(), Group: m.Group}
-}
-
-// Groups returns the group size for in columns that comes closest to want from below: the largest multiple of 32, or
-// where there is none of 16, that is at most want and divides the padded columns. It is never 0: 16 always divides.
-//
-// Units: columns. For 2880 and 128 it is 96; for 4096 and 192, 128; for 48 and 128, 48.
-func Groups(in, want int) int {
-	cols := roundUp(max(in, 1))
-	for _, step := range []int{2 * align, align} {
-		for g := min(want, cols) / step * step; g > 0; g -= step {
-			if cols%g == 0 {
-				return g
-			}
-		}
-	}
-	return align
-}
-
-// Stack is the matrices of E experts, all of one shape, one after the other in memory.
-type Stack struct {
-	E       int
-	Out, In int
-	Group   int
-	Codes   []byte // [E][codes of a Matrix]
-	Scales  []byte // [E][scales of a Matrix]
-}
-
-// StackFromBytes makes a stack of bytes that were packed before; it keeps codes and scales and copies nothing.
-//
-// Errors: those of [Layout]; e below 1; lengths that are not e times a matrix'.
-func StackFromBytes(e, out, in, group int, codes, scales []byte) (*Stack, error) {
-	nc, ns, err := Layout(out, in, group)
-	if err != nil {
-		return nil, err
-	}
-	if e < 1 {
-		return nil, errors.New("ternaryop: a stack of no matrices")
-	}
-	if len(codes)%e != 0 || len(codes)/e != nc || len(scales)%e != 0 || len(scales)/e != ns {
-		return nil, fmt.Errorf("ternaryop: %d matrices [%d, %d] in groups of %d take %d bytes of codes and %d of scales each, got %d and %d for all",
-			e, out, in, group, nc, ns, len(codes), len(scales))
-	}
-	return &Stack{E: e, Out: out, In: in, Group: group, Codes: codes, Scales: scales}, nil
-}
-
-// At is expert e's matrix, aliasing the stack. Panics unless 0 <= e < E.
-func (s *Stack) At(e int) Matrix {
-	if e < 0 || e >= s.E {
-		panic(fmt.Sprintf("ternaryop: expert %d of %d", e, s.E))
-	}
-	nc, ns := len(s.Codes)/s.E, len(s.Scales)/s.E
-	return Matrix{
-		Out: s.Out, In: s.In, Group: s.Group,
-		Codes:  s.Codes[e*nc : (e+1)*nc : (e+1)*nc],
-		Scales: s.Scales[e*ns : (e+1)*ns : (e+1)*ns],
-	}
+	return t16.Weights{Format: packings[m.Format].kernel, Codes: m.Codes, Scales: m.Scales, Bias: bias,
+		Out: m.Out, K: m.Cols(), Group: m.Group}
 }

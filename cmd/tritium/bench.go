@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/ternaryop"
 	"github.com/seed-796a8800/tritium/testdata"
 	"github.com/spf13/cobra"
 )
@@ -108,11 +110,11 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
 	f.inputs.declare(fs)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
-	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatMXFP4), "format",
-		"of these weights: 2 bits in attention and experts, or as OpenAI published")
+	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatTernary5, gptoss.FormatMXFP4), "format",
+		"of these weights: 2 or 1.6 bits in attention and experts, or as OpenAI published")
 	fs.Var(newOptional(&f.head, gptoss.FormatInt4, gptoss.FormatInt8, gptoss.FormatBF16), "head",
 		"of these weights (default int4 beside ternary, bf16 beside mxfp4)")
-	fs.IntVar(&f.group, "group", 192, "largest number of ternary weights that share a scale")
+	fs.IntVar(&f.group, "group", 0, "largest number of ternary weights that share a scale (default 192, at 1.6 bits 320)")
 	fs.IntVar(&f.layers, "layers", 0, "make only the first `N` layers (default all)")
 	fs.Var(&f.memory, "memory", "refuse weights that need more (default what is available)")
 }
@@ -132,14 +134,17 @@ func (f *benchFlags) check(cmd *cobra.Command, args []string) error {
 		}
 		return nil
 	}
-	config := shapes[f.shape]()
+	config, least := shapes[f.shape](), 16
+	if f.format == gptoss.FormatTernary5 {
+		least = 80
+	}
 	switch {
 	case len(args) > 0:
 		return usagef("give a MODEL or --shape, not both")
 	case f.layers < 0 || f.layers > config.Layers:
 		return usagef("--layers is %d; %s has %d", f.layers, f.shape, config.Layers)
-	case f.group < 16 || f.group%16 != 0:
-		return usagef("--group is %d, want a multiple of 16", f.group)
+	case f.group < 0 || f.group%least != 0:
+		return usagef("--group is %d, want a multiple of %d", f.group, least)
 	case f.longest() > config.MaxPositions:
 		return usagef("%d tokens exceed the model's context of %d", f.longest(), config.MaxPositions)
 	}
@@ -162,12 +167,7 @@ const benchReserve = readBytes + 1<<30
 // withShape makes random weights and calls run with them.
 func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) error) error {
 	whole := shapes[f.shape]()
-	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed,
-		Alloc: func(n int) []uint64 {
-			words := make([]uint64, n)
-			hugePages(words)
-			return words
-		}}
+	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed}
 	if f.layers > 0 {
 		s.Config = whole.WithLayers(f.layers)
 	}
@@ -179,7 +179,11 @@ func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) err
 	if free := availableMemory(); limit == 0 && free > 0 {
 		limit, whose = free, "this machine has free"
 	}
-	if need := size + benchReserve; limit > 0 && need > limit {
+	need := size + benchReserve
+	if f.format == gptoss.FormatTernary5 && !ternaryop.Ternary5.Native() {
+		need += size / 4 * 5 // the same weights at 2 bits
+	}
+	if limit > 0 && need > limit {
 		return fmt.Errorf("%s weights of shape %s and what is needed to run them take %s, %s %s; make fewer --layers",
 			f.format, f.shape, bytesText(need), whose, bytesText(limit))
 	}
@@ -198,7 +202,7 @@ func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) err
 	for i := range ids {
 		ids[i] = random.Int32N(int32(whole.Vocab))
 	}
-	return run(subject{"random " + f.shape, c, ids, whole.Layers})
+	return errors.Join(run(subject{"random " + f.shape, c, ids, whole.Layers}), c.Close())
 }
 
 // benchTokens returns n tokens of prose, so that the routing is that of text.

@@ -93,7 +93,7 @@ func (r *benchRun) report(m machine) *benchmark {
 			b.MACPerToken += u.Active
 		}
 		b.Formats[u.Kind] = u.Format
-		int8 = int8 || u.Kind == "experts" && (u.Format == "ternary" || u.Format == "mxfp4" && f.inputs == activationsInt8)
+		int8 = int8 || u.Kind == "experts" && (strings.HasPrefix(u.Format, "ternary") || u.Format == "mxfp4" && f.inputs == activationsInt8)
 	}
 	read := slices.Concat(r.read...)
 	b.ReadGB, b.ReadSpread = read.median()/1e9, read.spread()
@@ -140,7 +140,7 @@ func (r *benchRun) kernels(phase string, spent []series) []kernelSpeed {
 		// In prefill the head sees one row of the prompt.
 		if w.macs > 0 && (phase == "decode" || name != "lm_head") {
 			peak := r.float32Peak
-			if (w.ternary || w.mxfp4 && r.flags.inputs == activationsInt8) && r.int8Peak.median() > 0 {
+			if (w.int8 || w.mxfp4 && r.flags.inputs == activationsInt8) && r.int8Peak.median() > 0 {
 				peak = r.int8Peak
 			}
 			k.GMAC, k.OfPeak = rate(w.macs).median()/1e9, rate(w.macs).over(peak).median()

@@ -46,7 +46,10 @@ func (a *app) bench(ctx context.Context, s subject, f benchFlags) (*benchmark, e
 	if err := r.warmUp(ctx); err != nil {
 		return nil, err
 	}
-	r.limits = newLimits(cpu)
+	if r.limits, err = newLimits(cpu); err != nil {
+		return nil, err
+	}
+	defer r.limits.close() // of memory that ends with the program, too
 	for range f.repeats {
 		if err := r.repeat(ctx); err != nil {
 			return nil, err

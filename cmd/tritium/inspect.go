@@ -53,6 +53,8 @@ var recipes = []struct {
 		quantize.Options{Embedding: quantize.StoreInt8, Head: quantize.StoreInt8}},
 	{"ternary, tables int4", "--embedding int4 --head int4",
 		quantize.Options{Embedding: quantize.StoreInt4, Head: quantize.StoreInt4}},
+	{"ternary at 1.6 bits, tables int4", "--bits 1.6 --embedding int4 --head int4",
+		quantize.Options{Bits: 1.6, Embedding: quantize.StoreInt4, Head: quantize.StoreInt4}},
 	{"attention int8, tables bf16", "--attention int8",
 		quantize.Options{Attention: quantize.StoreInt8}},
 	{"attention int8, tables int8", "--attention int8 --embedding int8 --head int8",

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/largepages"
 	"github.com/seed-796a8800/tritium/internal/readprobe"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
@@ -26,16 +27,21 @@ type limits struct {
 	sums  []uint64 // one a block, so that no read can be left out
 }
 
-func newLimits(cpu *graph.CPU) *limits {
-	l := &limits{cpu: cpu, words: make([]uint64, readBytes/8), sums: make([]uint64, readBytes/readBlock)}
-	hugePages(l.words)
+func newLimits(cpu *graph.CPU) (*limits, error) {
+	words, err := largepages.Alloc(readBytes / 8)
+	if err != nil {
+		return nil, err
+	}
+	l := &limits{cpu: cpu, words: words, sums: make([]uint64, readBytes/readBlock)}
 	cpu.Parallel(len(l.sums), func(_, i int) { // written once, or all pages are the same one
 		for j := range l.block(i) {
 			l.block(i)[j] = uint64(j)
 		}
 	})
-	return l
+	return l, nil
 }
+
+func (l *limits) close() error { return largepages.Free(l.words) }
 
 func (l *limits) block(i int) []uint64 {
 	const n = readBlock / 8

@@ -61,10 +61,10 @@ func (p *profile) stop(tokens int, kernels []series) {
 
 // work is what one kernel does for one token, in all layers.
 type work struct {
-	bytes   int64 // of weights that a decoded token reads
-	macs    float64
-	ternary bool // it multiplies in int8
-	mxfp4   bool // it does with int8 activations
+	bytes int64 // of weights that a decoded token reads
+	macs  float64
+	int8  bool // it multiplies in int8
+	mxfp4 bool // it does with int8 activations
 }
 
 // workOf returns the work by kernel, at positions from to to-1.
@@ -83,7 +83,7 @@ func workOf(c *gptoss.Checkpoint, from, to int) map[string]work {
 		if p.Name != gptoss.EmbeddingName {
 			w.macs += float64(active(config, p.Name, p.Parameters()))
 		}
-		w.ternary = c.Format(p.Name).Kind == gptoss.FormatTernary
+		w.int8 = c.Format(p.Name).Kind != ""
 		all[kernel] = w
 	}
 	pairs := 0 // of a query with a key that it sees, over layers and positions

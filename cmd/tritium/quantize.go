@@ -20,7 +20,7 @@ import (
 // quantizeFlags are the flags of `quantize`.
 type quantizeFlags struct {
 	out, calibration string
-	method           string
+	method, bits     string
 	tokens           int
 	memory           byteSize
 	dryRun           bool
@@ -71,7 +71,8 @@ For nano a text is built in.`,
 	fl.StringVar(&f.calibration, "calibration", "", "`file` of text to gather statistics on")
 	fl.IntVar(&f.tokens, "tokens", 131072, "how much of the calibration text to use")
 	fl.IntVar(&o.Window, "window", 512, "tokens of a calibration sequence")
-	fl.IntVar(&o.Group, "group", 128, "weights that share a scale, at most")
+	fl.Var(newChoice(&f.bits, "2", "1.6"), "bits", "of a ternary weight, without its scale")
+	fl.IntVar(&o.Group, "group", 0, "weights that share a scale, at most (default 128, at 1.6 bits 160)")
 	fl.Var(newChoice(&o.Attention, quantize.StoreTernary, quantize.StoreInt8, quantize.StoreBF16), "attention", "how to store q, k, v and o")
 	fl.Var(newChoice(&o.Embedding, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "embedding", "how to store the embedding")
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
@@ -84,7 +85,10 @@ For nano a text is built in.`,
 
 // check refuses flags that make no sense, before anything is opened or read.
 func (f *quantizeFlags) check() error {
-	o := &f.options
+	o, least := &f.options, 16
+	if o.Bits = 2; f.bits == "1.6" {
+		o.Bits, least = 1.6, 80
+	}
 	switch {
 	case o.Window < 2:
 		return usagef("--window is %d, want at least 2", o.Window)
@@ -92,8 +96,8 @@ func (f *quantizeFlags) check() error {
 		return usagef("--tokens is %d, want at most %d", f.tokens, maxTokens)
 	case f.tokens < o.Window:
 		return usagef("--tokens is %d, less than one window of %d", f.tokens, o.Window)
-	case o.Group < 16:
-		return usagef("--group is %d, want at least 16", o.Group)
+	case o.Group != 0 && o.Group < least || o.Group < 0:
+		return usagef("--group is %d, want at least %d", o.Group, least)
 	case !(o.Fit.Damp > 0):
 		return usagef("--damp is %g, want a small positive number", o.Fit.Damp)
 	case o.Fit.Passes < 1:

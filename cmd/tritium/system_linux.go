@@ -4,17 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
-
-// hugePages asks for large pages; with small ones, reading memory is bounded by
-// the address translation. It is a wish: everything works without.
-func hugePages(words []uint64) {
-	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))
-	_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
-}
 
 // availableMemory returns how many bytes a process may still take without
 // swapping, 0 if that is unknown.

@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"ops/internal/...": {},
 	"ternaryop":        {"graph", "internal/routing", "internal/t16/..."},
 
-	"gptoss":           {"graph", "ops", "ternaryop", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
+	"gptoss":           {"graph", "ops", "ternaryop", "internal/largepages", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"gptoss/tokenizer": {},
 	"gptoss/harmony":   {"gptoss/tokenizer"},
 

@@ -16,6 +16,7 @@ import (
 type Options struct {
 	// Int8Activations rounds what enters q, k, v, o, gate_up and down to int8, one scale per token ([QuantizeInt8]).
 	Int8Activations bool
+	Int8Head        bool // what enters the head too
 }
 
 // Trace is everything a forward pass computed that a test may want to compare, layer by layer.
@@ -71,7 +72,12 @@ func (m *Model) ForwardWith(o Options, ids []int32) Trace {
 	}
 	x = m.normalize(x, m.norm)
 	trace.Hidden = append(trace.Hidden, x)
-	trace.Logits = each(x, m.head.apply)
+	trace.Logits = each(x, func(v []float64) []float64 {
+		if o.Int8Head {
+			v = QuantizeInt8(v)
+		}
+		return m.head.apply(v)
+	})
 	return trace
 }
 

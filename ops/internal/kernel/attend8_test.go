@@ -229,3 +229,11 @@ func BenchmarkAttend8(b *testing.B) {
 		}
 	})
 }
+
+func signed(b []byte) []int8 {
+	x := make([]int8, len(b))
+	for i, v := range b {
+		x[i] = int8(v)
+	}
+	return x
+}

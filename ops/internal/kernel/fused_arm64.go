@@ -33,10 +33,6 @@ func mulStrip1NEON(f format, s *strip) {
 		mulBF16x1NEON(s)
 	case formatMXFP4:
 		mulMXFP4x1NEON(s)
-	case formatInt8:
-		mulInt8x1NEON(s)
-	case formatInt4:
-		mulInt4x1NEON(s)
 	}
 }
 
@@ -46,16 +42,12 @@ func mulStrip4NEON(f format, s *strip) {
 		mulBF16x4NEON(s)
 	case formatMXFP4:
 		mulMXFP4x4NEON(s)
-	case formatInt8:
-		mulInt8x4NEON(s)
-	case formatInt4:
-		mulInt4x4NEON(s)
 	}
 }
 
 // The fused kernels compute, for rows r and tokens t of a strip (four rows by
 // one token x1, one row by four tokens x4), with k a multiple of 16, of 32 for
-// MXFP4, of group and group of 16 for int4:
+// MXFP4:
 //
 //	for i := range k { lane[t][r][i%16] = fma(weight(r, i), x[t][i], lane[t][r][i%16]) }
 //	out[t][r] = foldLanes(lane[t][r])
@@ -71,15 +63,3 @@ func mulMXFP4x1NEON(s *strip)
 
 //go:noescape
 func mulMXFP4x4NEON(s *strip)
-
-//go:noescape
-func mulInt8x1NEON(s *strip)
-
-//go:noescape
-func mulInt8x4NEON(s *strip)
-
-//go:noescape
-func mulInt4x1NEON(s *strip)
-
-//go:noescape
-func mulInt4x4NEON(s *strip)

@@ -214,20 +214,3 @@ func decodeMXFP4Generic(dst []float32, blocks, scales []byte) {
 		}
 	}
 }
-
-func decodeInt8Generic(dst []float32, src []int8, scale float32) {
-	for i := range dst {
-		dst[i] = float32(src[i]) * scale
-	}
-}
-
-// int4 holds the values of the sixteen codes of signed four-bit weights.
-var int4 = [16]float32{0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1}
-
-func decodeInt4Generic(dst []float32, codes []byte, scales []float32, group int) {
-	for i, c := range codes {
-		s := scales[2*i/group]
-		dst[2*i] = int4[c&15] * s
-		dst[2*i+1] = int4[c>>4] * s
-	}
-}

@@ -15,10 +15,6 @@
 #define FCVTL2(n, d) WORD $(0x4E217800 | (n)<<5 | (d))
 #define SCVTF(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
 #define SSHR1(n, d) WORD $(0x4F3F0400 | (n)<<5 | (d))
-#define SXTLB(n, d) WORD $(0x0F08A400 | (n)<<5 | (d))
-#define SXTL2B(n, d) WORD $(0x4F08A400 | (n)<<5 | (d))
-#define SXTLH(n, d) WORD $(0x0F10A400 | (n)<<5 | (d))
-#define SXTL2H(n, d) WORD $(0x4F10A400 | (n)<<5 | (d))
 
 // FOLD4 adds lanes 16→8→4 into the first register.
 #define FOLD4(v0, v1, v2, v3) \
