@@ -15,6 +15,7 @@ import (
 type benchFlags struct {
 	prompt, decode, repeats int
 	contexts                []int
+	cache                   string
 
 	shape, format, head string // of synthetic weights
 	group, layers       int
@@ -90,7 +91,7 @@ They are made in memory; nothing is downloaded or written.`,
 					return err
 				}
 				return run(subject{name, c, ids, c.Config().Layers})
-			})
+			}, gptoss.WithCache(cacheOf(f.cache)))
 		},
 	}
 	f.declare(cmd)
@@ -104,6 +105,7 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	fs.IntSliceVar(&f.contexts, "contexts", []int{128, 1024}, "lengths of the text behind which to decode")
 	fs.IntVar(&f.decode, "decode-tokens", 32, "tokens to read one by one behind each, per repeat")
 	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
+	cacheFlag(fs, &f.cache)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
 	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatMXFP4), "format",
 		"of these weights: 2 bits in attention and experts, or as OpenAI published")
@@ -159,6 +161,7 @@ const benchReserve = readBytes + 1<<30
 // withShape makes random weights and calls run with them.
 func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) error) error {
 	whole := shapes[f.shape]()
+	whole.Cache = cacheOf(f.cache)
 	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed,
 		Alloc: func(n int) []uint64 {
 			words := make([]uint64, n)

@@ -31,6 +31,7 @@ type runFlags struct {
 	prompt    string
 	maxTokens int
 	ids       bool
+	cache     string
 	sampling  gptoss.Sampling // where a flag was given
 }
 
@@ -65,7 +66,7 @@ same seed gives the same text; --temperature 0 always takes the likeliest token.
 					return usageError{err}
 				}
 				return a.continueText(cmd.Context(), c, text, s, g.Stop, f)
-			})
+			}, gptoss.WithCache(cacheOf(f.cache)))
 		},
 	}
 	fl := cmd.Flags()
@@ -78,6 +79,7 @@ same seed gives the same text; --temperature 0 always takes the likeliest token.
 	fl.Float64Var(&f.sampling.TopP, "top-p", 0, "choose among the likeliest tokens of this total probability (default: the model's)")
 	fl.Float64Var(&f.sampling.MinP, "min-p", 0, "choose among tokens this likely relative to the likeliest (default: the model's)")
 	fl.Float64Var(&f.sampling.RepetitionPenalty, "repetition-penalty", 0, "make tokens that occurred less likely; 1 is none (default: the model's)")
+	cacheFlag(fl, &f.cache)
 	return cmd
 }
 
