@@ -74,6 +74,6 @@ func DeclareLayer(b *graph.Builder, c Config, w Weights, layer int, x *gorgonia.
 func declareAttention(c Config, w Weights, n Names, layer int) ops.Attention {
 	return ops.Attention{
 		Name: n.Attention, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-		Window: c.Windows[layer], Sinks: w.Vector(n.Sinks),
+		Window: c.Windows[layer], Sinks: w.Vector(n.Sinks), Cache: c.Cache,
 	}
 }

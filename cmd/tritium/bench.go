@@ -17,6 +17,7 @@ import (
 type benchFlags struct {
 	prompt, decode, repeats int
 	contexts                []int
+	cache                   string
 
 	inputs activations
 
@@ -94,7 +95,7 @@ They are made in memory; nothing is downloaded or written.`,
 					return err
 				}
 				return run(subject{name, c, ids, c.Config().Layers})
-			}, f.inputs.options()...)
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
 		},
 	}
 	f.declare(cmd)
@@ -109,6 +110,7 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	fs.IntVar(&f.decode, "decode-tokens", 32, "tokens to read one by one behind each, per repeat")
 	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
 	f.inputs.declare(fs)
+	cacheFlag(fs, &f.cache)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
 	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatTernary5, gptoss.FormatMXFP4), "format",
 		"of these weights: 2 or 1.6 bits in attention and experts, or as OpenAI published")
@@ -167,6 +169,7 @@ const benchReserve = readBytes + 1<<30
 // withShape makes random weights and calls run with them.
 func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) error) error {
 	whole := shapes[f.shape]()
+	whole.Cache = cacheOf(f.cache)
 	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed}
 	if f.layers > 0 {
 		s.Config = whole.WithLayers(f.layers)

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/testdata"
 	"github.com/spf13/pflag"
 )
@@ -32,6 +33,20 @@ func withModel(name string, f func(*gptoss.Checkpoint) error, opts ...gptoss.Ope
 		return err
 	}
 	return errors.Join(f(c), c.Close())
+}
+
+// cacheFlag declares --kv.
+func cacheFlag(fl *pflag.FlagSet, value *string) {
+	fl.Var(newChoice(value, ops.CacheFloat32.String(), ops.CacheInt8.String()), "kv",
+		"how attention keeps keys and values: int8 takes a quarter of the memory and is faster behind long texts")
+}
+
+// cacheOf is what --kv said.
+func cacheOf(value string) ops.CacheFormat {
+	if value == ops.CacheInt8.String() {
+		return ops.CacheInt8
+	}
+	return ops.CacheFloat32
 }
 
 // readText reads a text file, or falls back on an embedded text where none is

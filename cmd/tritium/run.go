@@ -38,6 +38,7 @@ type runFlags struct {
 	session   string
 	speculate string
 	inputs    activations
+	cache     string
 	sampling  gptoss.Sampling // where a flag was given
 }
 
@@ -78,7 +79,7 @@ text and checks several at a time: the text is the same, and often sooner there.
 					return usageError{err}
 				}
 				return a.continueText(cmd.Context(), c, text, s, g.Stop, f)
-			}, f.inputs.options()...)
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
 		},
 	}
 	fl := cmd.Flags()
@@ -94,6 +95,7 @@ text and checks several at a time: the text is the same, and often sooner there.
 	fl.StringVar(&f.session, "session", "", "`file` that keeps what the model has read, from one run to the next")
 	fl.Var(newChoice(&f.speculate, "auto", "off", "on"), "speculate", "guess repeated tokens: where it pays, never, wherever possible")
 	f.inputs.declare(fl)
+	cacheFlag(fl, &f.cache)
 	return cmd
 }
 
