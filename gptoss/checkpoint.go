@@ -46,6 +46,9 @@ type OpenOption func(*Checkpoint)
 // weights alone: what quantizing activations alone costs.
 func WithInt8Activations() OpenOption { return func(c *Checkpoint) { c.int8 = true } }
 
+// WithCache sets how attention keeps keys and values, Config.Cache.
+func WithCache(f ops.CacheFormat) OpenOption { return func(c *Checkpoint) { c.config.Cache = f } }
+
 // Open opens a model directory: config.json beside model.safetensors or its
 // shards with their index.
 //

@@ -28,6 +28,9 @@ type Config struct {
 	MaxPositions int
 	// Quantization is nil for a model that tritium has not quantized.
 	Quantization *Quantization
+	// Cache is how attention keeps keys and values. No file says it: whoever
+	// runs the model chooses.
+	Cache ops.CacheFormat
 
 	fields map[string]json.RawMessage // the file as it was read
 }

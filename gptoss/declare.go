@@ -84,6 +84,6 @@ func declareVector(b *graph.Builder, w Weights, name, scope string) *gorgonia.No
 func attention(c Config, n Names, layer int) ops.Attention {
 	return ops.Attention{
 		Name: n.Attention, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-		Window: c.Windows[layer],
+		Window: c.Windows[layer], Cache: c.Cache,
 	}
 }

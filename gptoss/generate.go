@@ -1,29 +1,40 @@
 package gptoss
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
+	"time"
 
-	"github.com/seed-796a8800/tritium/gptoss/tokenizer"
 	"github.com/seed-796a8800/tritium/graph"
 )
 
-// Generator continues one sequence of tokens.
+// Generator continues one text. What it chooses is a matter of the text, the
+// sampling and the model alone: a text that is rewound, forked, or saved and
+// loaded, goes on as it would have anyway.
 type Generator struct {
 	model   *Model
 	seq     *graph.Sequence
 	batch   *graph.Batch
 	sampler *Sampler
 	stop    []int32
-	one     [1]int32
-	logits  []float32 // of the next token; the model's own are of whatever it ran last
+
+	// The model has read the first seq.Len() tokens of the text, and where there
+	// are logits, all of them and a guess.
+	text []int32
+	// Logits row i says what follows the text when guess[:i] does. They are
+	// copied, since the model's own are of whatever it ran last. Rows before
+	// row are used up.
+	logits    []float32 // [rows, V]
+	row, rows int
+	next      [1 + MaxDraft]int32 // the token that a batch begins with, and the guess behind it
+
+	drafts            drafter // nil without speculation
+	drafted, accepted int
 }
 
-// NewGenerator returns a generator with an empty sequence that stops after any
-// of the stop ids. Generators of one model may take turns.
+// NewGenerator returns a generator with an empty text that stops at any of the
+// stop ids. Generators of one model may take turns.
 func NewGenerator(m *Model, s Sampling, stop []int32) (*Generator, error) {
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("gptoss: %w", err)
@@ -35,115 +46,163 @@ func NewGenerator(m *Model, s Sampling, stop []int32) (*Generator, error) {
 	return &Generator{model: m, seq: seq, batch: graph.NewBatch(), sampler: NewSampler(s), stop: stop}, nil
 }
 
-// Prefill appends a prompt.
+// Speculate says whether to guess tokens ahead: not at all at first. It changes
+// no token, only the time they take.
+func (g *Generator) Speculate(s Speculation) {
+	g.drafts = nil
+	if s != SpeculateOff {
+		g.drafts = newPromptLookup(s)
+		g.drafts.extend(g.text)
+	}
+}
+
+// Drafted returns how many tokens were guessed, and how many of them rightly.
+func (g *Generator) Drafted() (drafted, accepted int) { return g.drafted, g.accepted }
+
+// Prefill appends a prompt. After an error the text is what it was.
 func (g *Generator) Prefill(ids []int32) error {
 	if len(ids) == 0 {
 		return errors.New("gptoss: the prompt has no tokens")
 	}
-	if limit := g.model.Config.MaxPositions; limit > 0 && g.seq.Len()+len(ids) > limit {
-		return fmt.Errorf("gptoss: %d tokens exceed the model's context of %d", g.seq.Len()+len(ids), limit)
+	before := len(g.text)
+	if limit := g.model.Config.MaxPositions; limit > 0 && before+len(ids) > limit {
+		return fmt.Errorf("gptoss: %d tokens exceed the model's context of %d", before+len(ids), limit)
 	}
-	g.sampler.Observe(ids...)
-	return g.append(ids)
-}
-
-func (g *Generator) append(ids []int32) error {
-	g.logits = g.logits[:0]
-	if err := g.model.Append(g.batch, g.seq, ids); err != nil {
+	if err := g.unread(before); err != nil {
 		return err
 	}
-	g.logits = append(g.logits, g.model.Logits(0)...)
+	g.text = append(g.text, ids...)
+	g.sampler.Observe(ids...)
+	if g.drafts != nil {
+		g.drafts.extend(g.text)
+	}
+	if err := g.read(); err != nil {
+		return errors.Join(err, g.Rewind(before))
+	}
 	return nil
 }
 
-// Next chooses the next token and runs it through the model. stop is true, and
-// the model is not run, for a stop id or when the context is full.
+// Next chooses the next token and appends it; the model reads it when another
+// one is asked for. stop is true, and the text stays as it is, at a stop id and
+// when the context is full.
 func (g *Generator) Next() (id int32, stop bool, err error) {
-	if len(g.logits) == 0 {
-		return 0, false, errors.New("gptoss: nothing to continue; prefill a prompt first")
-	}
-	if id, err = g.sampler.Next(g.logits); err != nil {
-		return 0, false, err
-	}
-	if slices.Contains(g.stop, id) {
-		return id, true, nil
-	}
-	if limit := g.model.Config.MaxPositions; limit > 0 && g.seq.Len() >= limit {
-		return id, true, nil
-	}
-	g.one[0] = id
-	return id, false, g.append(g.one[:])
-}
-
-// Len returns the number of tokens in the sequence.
-func (g *Generator) Len() int { return g.seq.Len() }
-
-// GenerationConfig is what generation_config.json says.
-type GenerationConfig struct {
-	Sampling Sampling
-	Stop     []int32 // eos_token_id
-}
-
-// GenerationConfig reads the model's generation_config.json. Without one, it
-// samples at temperature 1 and stops at config.json's eos_token_id.
-func (c *Checkpoint) GenerationConfig() (GenerationConfig, error) {
-	var f struct {
-		DoSample          *bool           `json:"do_sample"`
-		Temperature       *float64        `json:"temperature"`
-		TopK              int             `json:"top_k"`
-		TopP              float64         `json:"top_p"`
-		MinP              float64         `json:"min_p"`
-		RepetitionPenalty float64         `json:"repetition_penalty"`
-		EOS               json.RawMessage `json:"eos_token_id"`
-	}
-	name := "generation_config.json"
-	data, err := readSmall(c.files, name)
-	if err == nil {
-		err = json.Unmarshal(data, &f)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		name, f.EOS, err = "config.json", c.config.fields["eos_token_id"], nil
-	}
-	if err != nil {
-		return GenerationConfig{}, fmt.Errorf("gptoss: %s: %w", name, err)
-	}
-	g := GenerationConfig{Sampling: Sampling{Temperature: 1, TopK: f.TopK, TopP: f.TopP, MinP: f.MinP, RepetitionPenalty: f.RepetitionPenalty}}
-	if f.Temperature != nil {
-		g.Sampling.Temperature = *f.Temperature
-	}
-	if f.DoSample != nil && !*f.DoSample {
-		g.Sampling.Temperature = 0
-	}
-	if err := g.Sampling.Check(); err != nil {
-		return GenerationConfig{}, fmt.Errorf("gptoss: %s: %w", name, err)
-	}
-	if len(f.EOS) > 0 && string(f.EOS) != "null" {
-		var one int32
-		if json.Unmarshal(f.EOS, &one) == nil {
-			g.Stop = []int32{one}
-		} else if err := json.Unmarshal(f.EOS, &g.Stop); err != nil {
-			return GenerationConfig{}, fmt.Errorf("gptoss: %s: eos_token_id: %w", name, err)
+	if g.row == g.rows {
+		if err := g.read(); err != nil {
+			return 0, false, err
 		}
 	}
-	return g, nil
+	v := g.model.Config.Vocab
+	if id, err = g.sampler.Next(g.logits[g.row*v : (g.row+1)*v]); err != nil {
+		return 0, false, err
+	}
+	limit := g.model.Config.MaxPositions
+	if slices.Contains(g.stop, id) || limit > 0 && len(g.text) >= limit {
+		g.sampler.Forget(id)
+		return id, true, nil
+	}
+	g.text = append(g.text, id)
+	if g.drafts != nil {
+		g.drafts.extend(g.text)
+	}
+	if g.row++; g.row < g.rows && g.next[g.row] == id {
+		g.accepted++
+		return id, false, nil
+	}
+	return id, false, g.unread(len(g.text) - 1)
 }
 
-// Tokenizer reads the model's tokenizer.json.
-func (c *Checkpoint) Tokenizer() (*tokenizer.Tokenizer, error) {
-	// Opening a pipe would wait for a writer.
-	if info, err := fs.Stat(c.files, "tokenizer.json"); err == nil && !info.Mode().IsRegular() {
-		return nil, errors.New("gptoss: tokenizer.json: not a regular file")
+// read runs the tokens that the model has not read, and behind a single one of
+// them a guess.
+func (g *Generator) read() error {
+	if len(g.text) == 0 {
+		return errors.New("gptoss: nothing to continue; prefill a prompt first")
 	}
-	f, err := c.files.Open("tokenizer.json")
+	if g.seq.Len() == len(g.text) { // the last is read again, for what follows it
+		if err := g.unread(len(g.text) - 1); err != nil {
+			return err
+		}
+	}
+	had, n := g.seq.Len(), 1
+	ids := g.text[had:]
+	single := g.drafts != nil && len(ids) == 1
+	if single {
+		g.next[0] = ids[0]
+		n += g.drafts.guess(g.next[1:1+g.room()], g.text)
+		ids = g.next[:n]
+	}
+	start := time.Now()
+	if err := g.model.append(g.batch, g.seq, ids, n); err != nil {
+		return errors.Join(err, g.unread(had))
+	}
+	g.logits, g.row, g.rows = g.logits[:0], 0, n
+	for i := range n {
+		g.logits = append(g.logits, g.model.Logits(i)...)
+	}
+	if single {
+		g.drafts.took(n, time.Since(start))
+		g.drafted += n - 1
+	}
+	return nil
+}
+
+// room is how many tokens can be guessed.
+func (g *Generator) room() int {
+	n := min(MaxDraft, g.model.Plan.MaxRows()-1)
+	if limit := g.model.Config.MaxPositions; limit > 0 {
+		n = min(n, limit-len(g.text))
+	}
+	return n
+}
+
+// unread drops the logits, and what the model has read but for the first n
+// tokens. Where a window has forgotten what that takes, nothing is kept, and
+// the whole text will be read again.
+func (g *Generator) unread(n int) error {
+	g.row, g.rows = 0, 0
+	if g.seq.Truncate(min(n, g.seq.Len())) == nil {
+		return nil
+	}
+	return g.seq.Truncate(0)
+}
+
+// Len returns the number of tokens in the text.
+func (g *Generator) Len() int { return len(g.text) }
+
+// Text returns the tokens. They may be read until the generator goes on.
+func (g *Generator) Text() []int32 { return g.text }
+
+// Cached returns how many tokens of the text the model need not read again.
+func (g *Generator) Cached() int { return min(len(g.text), g.seq.Len()) }
+
+// Rewind forgets the text behind its first n tokens, as if it had never been.
+//
+// Errors: n below 0 or beyond the text.
+func (g *Generator) Rewind(n int) error {
+	if n < 0 || n > len(g.text) {
+		return fmt.Errorf("gptoss: rewinding a text of %d tokens to %d", len(g.text), n)
+	}
+	if n == len(g.text) {
+		return nil
+	}
+	g.sampler.Forget(g.text[n:]...)
+	if g.drafts != nil {
+		g.drafts.shorten(g.text, n)
+	}
+	g.text = g.text[:n]
+	return g.unread(n)
+}
+
+// Fork returns a generator of the same text that is independent of g.
+func (g *Generator) Fork() (*Generator, error) {
+	seq, err := g.seq.Fork()
 	if err != nil {
-		return nil, fmt.Errorf("gptoss: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	t, err := tokenizer.Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("gptoss: tokenizer.json: %w", err)
+	f := *g
+	f.seq, f.batch, f.sampler = seq, graph.NewBatch(), g.sampler.clone()
+	f.text, f.logits = slices.Clone(g.text), slices.Clone(g.logits)
+	if g.drafts != nil {
+		f.drafts = g.drafts.clone()
 	}
-	if t.Size() > c.config.Vocab {
-		return nil, fmt.Errorf("gptoss: tokenizer.json has %d tokens, the model %d", t.Size(), c.config.Vocab)
-	}
-	return t, nil
+	return &f, nil
 }

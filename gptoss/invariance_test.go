@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/reference"
+	"github.com/seed-796a8800/tritium/ops"
 )
 
 // subject is a model that every bit-for-bit test runs.
@@ -26,7 +27,8 @@ func subjects(t *testing.T) []subject {
 		dir := writeShape(t, s)
 		q := quantize(t, dir, map[string]recipe{"window-16": withInt8, "full-first": fives, "one-kv-head": twoBits, "top-3-of-5": twoBits}[name])
 		all = append(all, subject{name, open(t, dir)}, subject{name + " ternary", open(t, q.dir)},
-			subject{name + " int8", open(t, dir, WithInt8Activations())})
+			subject{name + " int8", open(t, dir, WithInt8Activations())},
+			subject{name + " int8 cache", open(t, dir, WithCache(ops.CacheInt8))})
 		if testing.Short() {
 			break
 		}
@@ -184,7 +186,8 @@ func TestTruncate(t *testing.T) {
 // A decoded token costs no allocation, once there is room for its sequence.
 func TestDecodeAllocatesNothing(t *testing.T) {
 	dir := writeShape(t, reference.Named()["window-16"])
-	for _, s := range []subject{{"nano", openNano(t)}, {"ternary", open(t, quantize(t, dir, withInt8).dir)}, {"ternary1.6", open(t, quantize(t, dir, fives).dir)}, {"int8", open(t, dir, WithInt8Activations())}} {
+	for _, s := range []subject{{"nano", openNano(t)}, {"ternary", open(t, quantize(t, dir, withInt8).dir)}, {"ternary1.6", open(t, quantize(t, dir, fives).dir)}, {"int8", open(t, dir, WithInt8Activations())},
+		{"int8 cache", open(t, dir, WithCache(ops.CacheInt8))}} {
 		t.Run(s.name, func(t *testing.T) {
 			// The runtime allocates now and then, and is counted too: what the
 			// model allocates shows in every attempt.

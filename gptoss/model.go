@@ -14,6 +14,8 @@ type Model struct {
 
 	tokens []int32
 	logits []float32
+	// weights says which weights they are; nil if they cannot say.
+	weights fingerprinter
 }
 
 // Compile declares the model with the given weights and compiles it for
@@ -34,7 +36,9 @@ func Compile(c Config, w Weights, dev graph.Device, maxRows int, opts ...graph.O
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Plan: plan, Config: c, tokens: in.Int32s(), logits: out.Float32s()}, nil
+	m := &Model{Plan: plan, Config: c, tokens: in.Int32s(), logits: out.Float32s()}
+	m.weights, _ = w.(fingerprinter)
+	return m, nil
 }
 
 // Compile compiles the checkpoint's own weights.
@@ -59,6 +63,12 @@ func (m *Model) AllLogits() []float32 { return m.logits }
 // Append runs tokens through the model in chunks and leaves the logits of the
 // last of them in Logits(0). b is the batch to use; it is reset.
 func (m *Model) Append(b *graph.Batch, seq *graph.Sequence, ids []int32) error {
+	return m.append(b, seq, ids, 1)
+}
+
+// append leaves the logits of the last wanted tokens, which must fit into one
+// batch if they are more than one.
+func (m *Model) append(b *graph.Batch, seq *graph.Sequence, ids []int32, wanted int) error {
 	if len(ids) == 0 {
 		return fmt.Errorf("gptoss: no tokens to append")
 	}
@@ -68,7 +78,9 @@ func (m *Model) Append(b *graph.Batch, seq *graph.Sequence, ids []int32) error {
 		b.Add(seq, n)
 		copy(m.tokens, ids[:n])
 		if ids = ids[n:]; len(ids) == 0 {
-			b.Want(n - 1)
+			for i := n - wanted; i < n; i++ {
+				b.Want(i)
+			}
 		}
 		if err := m.Plan.Run(b); err != nil {
 			return err

@@ -1,10 +1,9 @@
 package gptoss
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"math"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -46,12 +45,15 @@ func (s Sampling) Check() error {
 	return nil
 }
 
-// Sampler chooses tokens. It allocates nothing after the first choice.
+// Sampler chooses tokens. A choice depends on the logits, the options and the
+// tokens observed, the sampler's own choices among them, and on nothing else:
+// who observes the same text goes on alike. It allocates nothing after the
+// first choice, but for what the repetition penalty remembers.
 type Sampler struct {
 	Sampling
-	rng   *rand.Rand
-	seen  map[int32]bool
-	cands []candidate
+	observed int           // tokens that occurred; every position has a random number of its own
+	seen     map[int32]int // how often each occurred, where there is a penalty
+	cands    []candidate
 }
 
 type candidate struct {
@@ -60,97 +62,128 @@ type candidate struct {
 }
 
 // NewSampler returns a sampler. The options must pass Check.
-func NewSampler(s Sampling) *Sampler {
-	return &Sampler{Sampling: s, rng: rand.New(rand.NewPCG(s.Seed, 0x747269746975)), seen: map[int32]bool{}}
-}
+func NewSampler(s Sampling) *Sampler { return &Sampler{Sampling: s, seen: map[int32]int{}} }
 
-// Observe tells the repetition penalty of tokens that occurred.
+// Observe tells of tokens that occurred.
 func (s *Sampler) Observe(ids ...int32) {
+	s.observed += len(ids)
 	if s.penalized() {
 		for _, id := range ids {
-			s.seen[id] = true
+			s.seen[id]++
 		}
 	}
 }
 
+// Forget takes back tokens that were observed, such as the last choices.
+func (s *Sampler) Forget(ids ...int32) {
+	s.observed -= len(ids)
+	if s.penalized() {
+		for _, id := range ids {
+			if s.seen[id]--; s.seen[id] == 0 {
+				delete(s.seen, id)
+			}
+		}
+	}
+}
+
+// clone returns a sampler that has observed the same.
+func (s *Sampler) clone() *Sampler {
+	return &Sampler{Sampling: s.Sampling, observed: s.observed, seen: maps.Clone(s.seen)}
+}
+
 func (s *Sampler) penalized() bool { return s.RepetitionPenalty != 0 && s.RepetitionPenalty != 1 }
 
-// Next chooses a token. It does not change the logits.
+// Next chooses a token and observes it. It does not change the logits.
 //
 // Shapes: logits [V]. Errors: a logit that is NaN or +Inf, no logit above -Inf.
 func (s *Sampler) Next(logits []float32) (int32, error) {
-	best, top := int32(-1), math.Inf(-1)
+	id, err := likeliest(logits)
+	if err != nil {
+		return 0, err
+	}
+	greedy := s.Temperature == 0 || s.TopK == 1
+	if !greedy || s.penalized() {
+		s.weigh(logits)
+		if id = s.penalize(id); !(s.cands[id].p < math.Inf(1)) {
+			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", id, s.cands[id].p)
+		}
+	}
+	if !greedy {
+		id = s.draw(s.cands[id].p)
+	}
+	s.Observe(id)
+	return id, nil
+}
+
+// likeliest returns the first token with the largest logit.
+func likeliest(logits []float32) (int32, error) {
+	best, top := -1, float32(math.Inf(-1))
+	for i, l := range logits {
+		if l > top {
+			best, top = i, l
+		}
+		if !(l <= math.MaxFloat32) {
+			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, l)
+		}
+	}
+	if best < 0 {
+		return 0, fmt.Errorf("gptoss: no logit is above minus infinity")
+	}
+	return int32(best), nil
+}
+
+// weigh makes every token a candidate.
+func (s *Sampler) weigh(logits []float32) {
 	if cap(s.cands) < len(logits) {
 		s.cands = make([]candidate, len(logits))
 	}
 	s.cands = s.cands[:len(logits)]
 	for i, l := range logits {
-		v := float64(l)
-		if s.penalized() && s.seen[int32(i)] {
-			if v > 0 {
-				v /= s.RepetitionPenalty
-			} else {
-				v *= s.RepetitionPenalty
-			}
-		}
-		if v > top {
-			best, top = int32(i), v
-		}
-		if !(v < math.Inf(1)) {
-			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, v)
-		}
-		s.cands[i] = candidate{int32(i), v}
+		s.cands[i] = candidate{int32(i), float64(l)}
 	}
-	if best < 0 {
-		return 0, fmt.Errorf("gptoss: no logit is above minus infinity")
-	}
-	if s.Temperature == 0 || s.TopK == 1 {
-		s.Observe(best)
-		return best, nil
-	}
-	id := s.draw(top)
-	s.Observe(id)
-	return id, nil
 }
 
-// draw narrows the candidates and picks one of them.
-func (s *Sampler) draw(top float64) int32 {
-	for i := range s.cands {
-		s.cands[i].p = math.Exp((s.cands[i].p - top) / s.Temperature)
+// penalize lowers the candidates that occurred and returns the likeliest, which
+// was best before.
+func (s *Sampler) penalize(best int32) int32 {
+	if !s.penalized() {
+		return best
 	}
+	for id := range s.seen {
+		if int(id) >= len(s.cands) {
+			continue
+		}
+		if c := &s.cands[id]; c.p > 0 {
+			c.p /= s.RepetitionPenalty
+		} else {
+			c.p *= s.RepetitionPenalty
+		}
+	}
+	best = 0
+	for i := range s.cands {
+		if s.cands[i].p > s.cands[best].p {
+			best = int32(i)
+		}
+	}
+	return best
+}
+
+// draw narrows the candidates, whose largest logit is top, and picks one.
+func (s *Sampler) draw(top float64) int32 {
 	c := s.cands
-	if s.TopK > 0 && s.TopK < len(c) || s.TopP > 0 && s.TopP < 1 {
-		// Most likely first; of equals the lower id.
-		slices.SortFunc(c, func(a, b candidate) int {
-			if d := cmp.Compare(b.p, a.p); d != 0 {
-				return d
-			}
-			return cmp.Compare(a.id, b.id)
-		})
+	for i := range c {
+		c[i].p = math.Exp((c[i].p - top) / s.Temperature)
 	}
 	if s.TopK > 0 && s.TopK < len(c) {
-		c = c[:s.TopK]
+		c = likeliestOf(c, s.TopK)
 	}
 	if s.TopP > 0 && s.TopP < 1 {
-		sum, mass := 0.0, 0.0
-		for _, x := range c {
-			sum += x.p
-		}
-		for i, x := range c {
-			if mass += x.p; mass >= s.TopP*sum {
-				c = c[:i+1]
-				break
-			}
-		}
+		c = nucleus(c, s.TopP)
 	}
 	if s.MinP > 0 { // the most likely token has p = 1
 		c = slices.DeleteFunc(c, func(c candidate) bool { return c.p < s.MinP })
 	}
-	sum := 0.0
-	for _, x := range c {
-		sum += x.p
-	}
-	r := s.rng.Float64() * sum
+	r := uniform(s.Seed, s.observed) * total(c)
 	last := c[0].id
 	for _, x := range c {
 		if r -= x.p; r < 0 {
@@ -161,4 +194,12 @@ func (s *Sampler) draw(top float64) int32 {
 		}
 	}
 	return last // rounding left a little of r
+}
+
+// uniform returns the random number of a position: in [0, 1), a multiple of
+// 2^-53. That it needs no state is what lets a text be rewound.
+// Source: SplitMix64, whose n-th output this is for the start mix(seed + γ).
+func uniform(seed uint64, position int) float64 {
+	const gamma = 0x9E3779B97F4A7C15
+	return float64(mix(mix(seed+gamma)+uint64(position)*gamma)>>11) / (1 << 53)
 }

@@ -123,8 +123,8 @@ func TestRepetitionPenalty(t *testing.T) {
 			t.Fatal(err)
 		}
 		counts[id]++
-		clear(s.seen) // Next observes its choice
-		s.Observe(0, 3)
+		s.Forget(id) // Next observes its choice
+		s.observed++ // and the next position has another random number
 	}
 	fits(t, "penalty", counts, want)
 

@@ -64,7 +64,7 @@ func (s Synthetic) Bytes() (int64, error) {
 //
 // Errors: a format this package does not know, a group that is no multiple of
 // what the format needs, no memory, ctx's.
-func (s Synthetic) Build(ctx context.Context, cpu *graph.CPU, progress func(done, total int64)) (*Checkpoint, error) {
+func (s Synthetic) Build(ctx context.Context, cpu *graph.CPU, progress func(done, total int64), opts ...OpenOption) (*Checkpoint, error) {
 	config, tensors, err := s.plan()
 	if err != nil {
 		return nil, err
@@ -75,6 +75,9 @@ func (s Synthetic) Build(ctx context.Context, cpu *graph.CPU, progress func(done
 	}
 	c := &Checkpoint{path: "synthetic", config: config, files: embed.FS{}, archive: &safetensors.Archive{},
 		tensors: make(map[string]safetensors.Tensor, len(tensors)), expands: !ternaryop.Ternary5.Native()}
+	for _, o := range opts {
+		o(c)
+	}
 	done := int64(0)
 	for i, t := range tensors {
 		if err := c.make(ctx, cpu, t, mix(s.Seed^mix(uint64(i)))); err != nil {

@@ -70,7 +70,7 @@ func (b *Batch) check(p *Plan) error {
 		case s.Sequence == nil || s.Sequence.plan != p:
 			return fmt.Errorf("graph: segment %d: its sequence is not one of this plan", i)
 		case s.Sequence.torn:
-			return fmt.Errorf("graph: segment %d: a run or a truncation of its sequence failed; truncate it first", i)
+			return fmt.Errorf("graph: segment %d: %w", i, errTorn)
 		case s.Len < 1 || s.Row != row:
 			return fmt.Errorf("graph: segment %d: %d tokens at row %d, want at least one at row %d", i, s.Len, s.Row, row)
 		case s.Start != s.Sequence.length:
@@ -104,62 +104,4 @@ func wholeBatch(rows int, seq *Sequence) *Batch {
 		b.Want(r)
 	}
 	return b
-}
-
-// A Sequence is a growing list of tokens and what the stateful kernels of one
-// plan remember of them. Make one with Plan.NewSequence. It may be used by one
-// goroutine at a time.
-type Sequence struct {
-	plan     *Plan
-	states   []State
-	length   int
-	reserved int
-	torn     bool // a run or a truncation stopped half way
-}
-
-// Len returns the number of tokens that runs have appended.
-func (s *Sequence) Len() int { return s.length }
-
-// State returns what the kernel prepared with Args.State = slot keeps.
-func (s *Sequence) State(slot int) State { return s.states[slot] }
-
-// Reserve makes room for n tokens in all, so that runs up to there do not
-// allocate.
-func (s *Sequence) Reserve(n int) error {
-	if n <= s.reserved {
-		return nil
-	}
-	for _, st := range s.states {
-		if err := st.Reserve(n); err != nil {
-			return err
-		}
-	}
-	s.reserved = n
-	return nil
-}
-
-// grow reserves half as much again where there is no room for n tokens, so
-// that a sequence that grows token by token allocates rarely.
-func (s *Sequence) grow(n int) error {
-	if n <= s.reserved {
-		return nil
-	}
-	return s.Reserve(max(n, s.reserved+s.reserved/2))
-}
-
-// Truncate forgets the tokens at positions n and later, and whatever a run
-// that failed left behind. Where a kernel cannot forget exactly it fails, and
-// the sequence is unusable until it is truncated to 0, which always succeeds.
-func (s *Sequence) Truncate(n int) error {
-	if n < 0 || n > s.length {
-		return fmt.Errorf("graph: truncating a sequence of %d tokens to %d", s.length, n)
-	}
-	s.torn = true
-	for _, st := range s.states {
-		if err := st.Truncate(n); err != nil {
-			return err
-		}
-	}
-	s.length, s.torn = n, false
-	return nil
 }

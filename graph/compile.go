@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"gorgonia.org/gorgonia"
@@ -239,6 +240,7 @@ func (c *compiler) bind(n *gorgonia.Node, memory []Buffer) (Buffer, error) {
 // prepare makes the steps.
 func (c *compiler) prepare() error {
 	p := c.plan
+	hash := fnv.New64a()
 	c.rows = make(map[*gorgonia.Node]rowDomain, len(c.order))
 	for _, n := range c.order {
 		if n.Op() == nil {
@@ -249,6 +251,7 @@ func (c *compiler) prepare() error {
 			continue
 		}
 		name := p.name(n)
+		n.Op().WriteHash(hash)
 		run, in, err := c.prepareNode(n)
 		if err != nil {
 			return fmt.Errorf("graph: %s: %w", name, err)
@@ -262,6 +265,7 @@ func (c *compiler) prepare() error {
 		}
 		p.steps = append(p.steps, s)
 	}
+	p.hash = hash.Sum64()
 	// From here on only inputs and outputs have a value of their own.
 	kept := map[*gorgonia.Node]Buffer{}
 	for _, n := range slices.Concat(p.leaves, c.outputs) {

@@ -22,16 +22,13 @@ type CPU struct {
 	// The open region. fn and n are written before state says open and are
 	// not written again until every worker that joined has left.
 	fn func(worker, i int)
-	n  int64
 
 	// What threads fight over has a cache line of its own.
 	_     [cacheLine]byte
 	state atomic.Uint64 // counts openings and closings: odd while a region is open
 	_     [cacheLine]byte
-	next  atomic.Int64 // the index to hand out
-	_     [cacheLine]byte
 
-	slots   []slot // of the workers
+	slots   []slot // of the workers, the caller's first
 	parked  atomic.Int32
 	wake    chan struct{}
 	closed  atomic.Bool
@@ -43,9 +40,16 @@ type CPU struct {
 // closes the region and then looks at the slots. One of the two sees the
 // other, so the caller waits for the workers that joined, and never for one
 // that the system has not scheduled yet.
+//
+// A worker has a share of the region's indices, which it takes in order, so
+// that what it reads from memory is one stream; when it is through it helps
+// the others with theirs. So a worker that does not run delays nobody.
 type slot struct {
 	region atomic.Uint64
 	_      [cacheLine - 8]byte
+	next   atomic.Int64 // the index of the share to hand out
+	end    int64        // of the share
+	_      [cacheLine - 16]byte
 }
 
 // cacheLine is the size of two lines, which processors fetch together.
@@ -107,7 +111,7 @@ func (c *CPU) Close() error {
 // Parallel calls fn(worker, i) once for every i in [0, n), spread over the
 // device's threads; worker < Threads() tells apart the calls that run at the
 // same time, for scratch memory. Indices are handed out one at a time, so
-// fn(i) should be worth a few microseconds. Parallel returns when all calls
+// fn(i) should be worth a few microseconds; a thread mostly gets neighbours. Parallel returns when all calls
 // have returned. It allocates nothing; the results must not depend on which
 // worker ran what.
 //
@@ -121,8 +125,12 @@ func (c *CPU) Parallel(n int, fn func(worker, i int)) {
 		}
 		return
 	}
-	c.fn, c.n = fn, int64(n)
-	c.next.Store(0)
+	c.fn = fn
+	for w := range c.slots {
+		s := &c.slots[w]
+		s.next.Store(int64(w * n / c.threads))
+		s.end = int64((w + 1) * n / c.threads)
+	}
 	c.state.Add(1) // open
 	if c.parked.Load() > 0 {
 		c.unpark(min(c.threads, n) - 1)
@@ -156,14 +164,18 @@ func (c *CPU) join() {
 	c.region.Unlock()
 }
 
-// drain runs the open region's calls until none are left.
+// drain runs the open region's calls until none are left: those of the
+// worker's share, then those of the others'.
 func (c *CPU) drain(worker int) {
-	for {
-		i := c.next.Add(1) - 1
-		if i >= c.n {
-			return
+	for k := range c.slots {
+		s := &c.slots[(worker+k)%len(c.slots)]
+		for {
+			i := s.next.Add(1) - 1
+			if i >= s.end {
+				break
+			}
+			c.fn(worker, int(i))
 		}
-		c.fn(worker, int(i))
 	}
 }
 

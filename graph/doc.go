@@ -56,7 +56,9 @@
 // access to it; name in WithOutputs what else you want to read. What must
 // outlive a run (keys and values) is a State, one for every stateful node and
 // Sequence. So the plan, its arena and its scratch memory serve one batch at a
-// time, and sequences are independent of each other.
+// time, and sequences are independent of each other. A sequence can be forked,
+// truncated where its states can do so exactly, saved, and loaded by a plan of
+// the same operators; it goes on with the same bits.
 //
 // # Operators of one's own
 //

@@ -1,8 +1,12 @@
 package graph_test
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"log"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/graph"
 	"gorgonia.org/gorgonia"
@@ -55,6 +59,28 @@ func (s *averageState) Reserve(tokens int) error {
 
 // Truncate has nothing to do: what follows a position is written anew.
 func (s *averageState) Truncate(int) error { return nil }
+
+// Fork copies.
+func (s *averageState) Fork() (graph.State, error) {
+	return &averageState{h: s.h, sums: slices.Clone(s.sums)}, nil
+}
+
+// Save writes the sums, their number first.
+func (s *averageState) Save(w io.Writer) error {
+	return errors.Join(binary.Write(w, binary.LittleEndian, uint64(len(s.sums))), binary.Write(w, binary.LittleEndian, s.sums))
+}
+
+// Load reads them one by one: what claims to be long and is not costs nothing.
+func (s *averageState) Load(r io.Reader, _ int) error {
+	var n uint64
+	err := binary.Read(r, binary.LittleEndian, &n)
+	for s.sums = s.sums[:0]; err == nil && uint64(len(s.sums)) < n; {
+		var x float32
+		err = binary.Read(r, binary.LittleEndian, &x)
+		s.sums = append(s.sums, x)
+	}
+	return err
+}
 
 // NewState is called once per sequence.
 func (o *average) NewState(graph.Device) (graph.State, error) { return &averageState{h: o.h}, nil }

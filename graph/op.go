@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"io"
 
 	"github.com/chewxy/hm"
 	"gorgonia.org/gorgonia"
@@ -82,6 +83,17 @@ type State interface {
 	// more than the sequence counts (a run that failed). It fails where that
 	// cannot be done exactly; n = 0 never fails.
 	Truncate(n int) error
+	// Fork returns an independent copy: what is run on either changes nothing of
+	// the other.
+	Fork() (State, error)
+	// Save writes what is kept, in the same bytes on every machine.
+	Save(w io.Writer) error
+	// Load replaces what is kept by what Save wrote for a state of the same
+	// kernel after that many tokens, so that runs go on with the same bits; it reads that and no more.
+	// It refuses what such a state cannot hold, and allocates in proportion to
+	// what it has read, not to what the stream claims to hold. After a failure
+	// the state may be in any condition that Truncate(0) mends.
+	Load(r io.Reader, tokens int) error
 }
 
 // Base implements the methods of gorgonia.Op that are the same for every

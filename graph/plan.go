@@ -20,6 +20,7 @@ type Plan struct {
 	leaves  []*gorgonia.Node          // inputs and parameters
 	states  []Stateful
 	arena   int64
+	hash    uint64
 	running atomic.Bool
 	whole   *Batch // RunAll's, made by its first call
 }
@@ -94,6 +95,11 @@ func (p *Plan) MaxRows() int { return p.maxRows }
 
 // ArenaBytes returns the memory that the nodes' values take.
 func (p *Plan) ArenaBytes() int64 { return p.arena }
+
+// Hash identifies what the plan computes: FNV-1a over its operators in order,
+// each with its kind and attributes. It does not depend on the weights, nor on
+// how many rows the plan takes.
+func (p *Plan) Hash() uint64 { return p.hash }
 
 // Value returns the memory of an input, where the caller writes it, or of an
 // output, where Run leaves it. Other nodes share memory and have no value to

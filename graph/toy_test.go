@@ -1,7 +1,9 @@
 package graph_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/graph"
@@ -113,6 +115,43 @@ func (s *sums) Reserve(n int) error {
 func (s *sums) Truncate(n int) error {
 	if s.stuck && n > 0 {
 		return fmt.Errorf("cannot forget")
+	}
+	return nil
+}
+
+func (s *sums) Fork() (graph.State, error) {
+	f := *s
+	f.rows = slices.Clone(s.rows)
+	for i, row := range f.rows {
+		f.rows[i] = slices.Clone(row)
+	}
+	return &f, nil
+}
+
+func (s *sums) Save(w io.Writer) error {
+	if err := binary.Write(w, binary.LittleEndian, uint32(len(s.rows))); err != nil {
+		return err
+	}
+	for _, row := range s.rows {
+		if err := binary.Write(w, binary.LittleEndian, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sums) Load(r io.Reader, _ int) error {
+	var n uint32
+	if err := binary.Read(r, binary.LittleEndian, &n); err != nil {
+		return err
+	}
+	s.rows = s.rows[:0]
+	for range n {
+		row := make([]float32, s.width)
+		if err := binary.Read(r, binary.LittleEndian, row); err != nil {
+			return err
+		}
+		s.rows = append(s.rows, row)
 	}
 	return nil
 }

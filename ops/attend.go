@@ -51,13 +51,14 @@ type attentionWorker struct {
 	queries []float32 // [panel][D][8]
 	scores  []float32 // [panel][8][positions]
 	shares  []float32 // [panel][8], the reciprocal of the weights' sum
+	int8    int8Attention
 	mixed   []float32 // [panel][8][D, padded]
 
 	cache         *kvCache
 	head          int // key-value head
 	row, position int // of the first token
 	tokens        int
-	base, end     int // positions that the scores are of
+	base, end     int // positions that the scores are of, from the start of a block
 	stride        int // of a head's scores
 }
 
@@ -66,6 +67,9 @@ func (r *attentionRun) prepareWorkers(tokens int) {
 	for i := range r.workers {
 		r.workers[i] = attentionWorker{attentionRun: r,
 			queries: make([]float32, heads*r.HeadDim), shares: make([]float32, heads), mixed: make([]float32, heads*padded(r.HeadDim))}
+		if r.Cache == CacheInt8 {
+			r.workers[i].int8 = newInt8Attention(tokens*r.panels, r.HeadDim)
+		}
 	}
 }
 
@@ -102,13 +106,16 @@ func (r *attentionRun) grow(positions int) {
 	if need := max(one, min(scoreFloats, one*maxTileTokens)); need > len(r.workers[0].scores) {
 		for w := range r.workers {
 			r.workers[w].scores = make([]float32, need)
+			if r.Cache == CacheInt8 {
+				r.workers[w].int8.grow(need)
+			}
 		}
 	}
 }
 
 // scoreStride is the distance of two heads' scores. Sixteen more than they
 // need keep the rows of long contexts apart in the first-level cache.
-func scoreStride(positions int) int { return roundUp(positions, tileTokens) + 2*tileTokens }
+func scoreStride(positions int) int { return roundUp(positions, blockSize) + tileTokens }
 
 // cut cuts a chunk into tiles. Where every sequence has but one tile, its keys
 // and values are stored by those who attend to them.
@@ -127,7 +134,7 @@ func (r *attentionRun) cut() {
 		}
 		lo, _ := r.sees(s.Start + r.from)
 		_, hi := r.sees(s.Start + end - 1)
-		fit := len(r.workers[0].scores) / (r.panels * panelHeads * scoreStride(hi-lo))
+		fit := len(r.workers[0].scores) / (r.panels * panelHeads * scoreStride(hi-lo&^(blockSize-1)))
 		n := max(1, min(most, fit))
 		r.storesFirst = r.storesFirst || n < end-r.from
 		for t := r.from; t < end; t += n {
@@ -170,12 +177,20 @@ func (r *attentionRun) attend(worker, i int) {
 	_, hi := r.sees(s.Start + t.to - 1)
 	w.cache, w.head = r.cache(s), head
 	w.row, w.position, w.tokens = s.Row+t.from, s.Start+t.from, t.to-t.from
-	w.base, w.end = lo&^(tileTokens-1), hi
+	w.base, w.end = lo&^(blockSize-1), hi
 	w.stride = scoreStride(w.end - w.base)
-	w.packQueries()
-	w.score()
-	w.softmax()
-	w.mix()
+	clear(w.mixed[:w.tokens*w.panels*panelHeads*padded(w.HeadDim)])
+	if w.Cache == CacheInt8 {
+		w.packQueries8()
+		w.score8()
+		w.softmax8()
+		w.mix8()
+	} else {
+		w.packQueries()
+		w.score()
+		w.softmax()
+		w.mix()
+	}
 	w.unpack()
 }
 
@@ -193,21 +208,27 @@ func (w *attentionWorker) heads(f func(w *attentionWorker, token, n, panel, i in
 // packQueries scales the queries and turns their panels around, so that the
 // kernel finds what it multiplies with one key's element side by side.
 func (w *attentionWorker) packQueries() {
-	w.heads(func(w *attentionWorker, token, n, panel, i int) {
-		d := w.HeadDim
-		q := w.q[((w.row+token)*w.Heads+n)*d:][:d]
-		dst := w.queries[panel*d*panelHeads:][:d*panelHeads]
-		for k, v := range q {
-			dst[k*panelHeads+i] = v * w.scale
+	d, group := w.HeadDim, w.Heads/w.KVHeads
+	for t := range w.tokens {
+		for p := range w.panels {
+			heads := min(panelHeads, group-p*panelHeads)
+			q := w.q[((w.row+t)*w.Heads+w.head*group+p*panelHeads)*d:][:heads*d]
+			dst := w.queries[(t*w.panels+p)*panelHeads*d:][:panelHeads*d]
+			for k := range d {
+				side := dst[k*panelHeads:][:panelHeads]
+				for i, at := 0, k; i < len(side) && at < len(q); i, at = i+1, at+d {
+					side[i] = q[at] * w.scale
+				}
+			}
 		}
-	})
+	}
 }
 
 // score computes the scores of whole tiles of keys. Those of positions that a
 // token does not see are not used.
 func (w *attentionWorker) score() {
 	d := w.HeadDim
-	for block := w.base &^ (blockSize - 1); block < w.end; block += blockSize {
+	for block := w.base; block < w.end; block += blockSize {
 		for t := range w.tokens {
 			lo, hi := w.sees(w.position + t)
 			lo, hi = max(block, lo&^(tileTokens-1)), min(block+blockSize, roundUp(hi, tileTokens))
@@ -238,8 +259,7 @@ func (w *attentionWorker) softmax() {
 // even with a weight of zero, since they may hold anything.
 func (w *attentionWorker) mix() {
 	width := padded(w.HeadDim)
-	clear(w.mixed[:w.tokens*w.panels*panelHeads*width])
-	for block := w.base &^ (blockSize - 1); block < w.end; block += blockSize {
+	for block := w.base; block < w.end; block += blockSize {
 		for t := range w.tokens {
 			lo, hi := w.sees(w.position + t)
 			lo, hi = max(block, lo), min(block+blockSize, hi)

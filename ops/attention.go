@@ -31,6 +31,29 @@ type Attention struct {
 	Name                    string
 	Heads, KVHeads, HeadDim int
 	Window                  int // 0: no window
+	Cache                   CacheFormat
+}
+
+// CacheFormat is how attention keeps keys and values.
+type CacheFormat uint8
+
+const (
+	// CacheFloat32 keeps them as they are.
+	CacheFloat32 CacheFormat = iota
+	// CacheInt8 keeps them in 8 bits, each head's key and value of a position
+	// with a scale of its own, and also rounds queries and weights to 8 bits:
+	// a quarter of the memory to read, and integer arithmetic.
+	CacheInt8
+)
+
+func (f CacheFormat) String() string {
+	switch f {
+	case CacheFloat32:
+		return "f32"
+	case CacheInt8:
+		return "int8"
+	}
+	return fmt.Sprintf("CacheFormat(%d)", uint8(f))
 }
 
 type attention struct {
@@ -49,9 +72,11 @@ func (o Attention) Apply(b *graph.Builder, q, k, v, sinks *gorgonia.Node) *gorgo
 		b.Fail(fmt.Errorf("%s: %d query heads over %d key-value heads of size %d", o.Name, o.Heads, o.KVHeads, o.HeadDim))
 	case o.Window < 0:
 		b.Fail(fmt.Errorf("%s: a window of %d", o.Name, o.Window))
+	case o.Cache > CacheInt8:
+		b.Fail(fmt.Errorf("%s: keys and values cannot be kept as %v", o.Name, o.Cache))
 	}
 	return b.Apply(lastPart(o.Name), &attention{
-		Base: graph.Base{Kind: "attention", Attributes: fmt.Sprintf("%s window=%d kv=%d", o.Name, o.Window, o.KVHeads),
+		Base: graph.Base{Kind: "attention", Attributes: fmt.Sprintf("%s window=%d kv=%d cache=%v", o.Name, o.Window, o.KVHeads, o.Cache),
 			In: graph.Float32Tensors(2, 2, 2, 1), Out: graph.Float32Tensor(2)},
 		Gradient:  attentionBack{o}.derivatives(),
 		Attention: o,
@@ -77,7 +102,7 @@ func (o *attention) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return gr
 
 // NewState returns an empty cache.
 func (o *attention) NewState(graph.Device) (graph.State, error) {
-	return &kvCache{heads: o.KVHeads, dim: o.HeadDim, window: o.Window}, nil
+	return &kvCache{format: o.Cache, heads: o.KVHeads, dim: o.HeadDim, window: o.Window}, nil
 }
 
 // errSelected is for operators that need every token of the batch.

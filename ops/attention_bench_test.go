@@ -13,12 +13,14 @@ import (
 // compared with what as many threads could do on registers.
 func BenchmarkAttention(b *testing.B) {
 	const threads = 2
-	for _, window := range []int{0, 128} {
-		for _, context := range []int{128, 1024, 8192} {
-			for _, rows := range []int{1, 256} {
-				b.Run(fmt.Sprintf("window=%d/context=%d/rows=%d", window, context, rows), func(b *testing.B) {
-					benchAttention(b, sunkAttention{Attention: Attention{Name: "attention", Heads: 64, KVHeads: 8, HeadDim: 64, Window: window}}, threads, context, rows)
-				})
+	for _, cache := range []CacheFormat{CacheFloat32, CacheInt8} {
+		for _, window := range []int{0, 128} {
+			for _, context := range []int{128, 1024, 8192} {
+				for _, rows := range []int{1, 256} {
+					b.Run(fmt.Sprintf("cache=%v/window=%d/context=%d/rows=%d", cache, window, context, rows), func(b *testing.B) {
+						benchAttention(b, sunkAttention{Attention: Attention{Name: "attention", Heads: 64, KVHeads: 8, HeadDim: 64, Window: window, Cache: cache}}, threads, context, rows)
+					})
+				}
 			}
 		}
 	}
@@ -59,7 +61,11 @@ func benchAttention(b *testing.B, a sunkAttention, threads, context, rows int) {
 	if a.Window > 0 {
 		seen = min(seen, a.Window+rows-1)
 	}
-	b.SetBytes(int64(8 * a.KVHeads * a.HeadDim * seen))
+	size := 8
+	if a.Cache == CacheInt8 {
+		size = 2
+	}
+	b.SetBytes(int64(size * a.KVHeads * a.HeadDim * seen))
 	b.ResetTimer()
 	for range b.N {
 		step(rows)

@@ -72,28 +72,100 @@ func inputsOf(a *sunkAttention, rows int) []value {
 
 func TestAttention(t *testing.T) {
 	for _, a := range attentions {
-		in := inputsOf(&a, 40)
-		got := compute(t, in, attend(a))
-		near(t, "attention", got, decomposed(a, in[0].data.([]float32), in[1].data.([]float32), in[2].data.([]float32)), 1e-6)
-		// Chunks, through the cache: the same bits.
-		width := a.Heads * a.HeadDim
-		for _, chunks := range [][]int{slices.Repeat([]int{1}, 40), {16, 1, 2, 21}, {7, 8, 9, 16}, {39, 1}} {
-			d, err := declare(t, 3, in, attend(a))
+		checkAttention(t, a, 1e-6)
+		a.Cache = CacheInt8
+		checkAttention(t, a, 0.02)
+	}
+}
+
+// checkAttention compares with the decomposition, chunks with the whole, and
+// the tokens behind a truncation, a copy and a saved state with a fresh run.
+func checkAttention(t *testing.T, a sunkAttention, tolerance float64) {
+	t.Helper()
+	const rows = 40
+	in := inputsOf(&a, rows)
+	got := compute(t, in, attend(a))
+	near(t, "attention", got, decomposed(a, in[0].data.([]float32), in[1].data.([]float32), in[2].data.([]float32)), tolerance)
+	width := a.Heads * a.HeadDim
+	// Chunks, through the cache: the same bits.
+	for _, chunks := range [][]int{slices.Repeat([]int{1}, 40), {16, 1, 2, 21}, {7, 8, 9, 16}, {39, 1}} {
+		d, err := declare(t, 3, in, attend(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, at := d.sequence(), 0
+		for _, n := range chunks {
+			d.feed(in, at, n)
+			if err := d.run(seq, n); err != nil {
+				t.Fatal(err)
+			}
+			same(t, d.out.Float32s()[:n*width], got[at*width:(at+n)*width])
+			at += n
+		}
+	}
+}
+
+// feed puts rows [at, at+n) of the inputs into the plan.
+func (d *declared) feed(in []value, at, n int) {
+	for i, v := range in {
+		w := v.shape[1]
+		copy(d.ins[i].Float32s(), v.data.([]float32)[at*w:(at+n)*w])
+	}
+}
+
+// Behind a truncation, whatever was there before, tokens are those of a fresh
+// run, in rings that have wrapped too; so they are behind chunks longer than
+// a ring's slack and in batches of two sequences.
+func TestAttentionRewinds(t *testing.T) {
+	const rows = 300
+	for _, cache := range []CacheFormat{CacheFloat32, CacheInt8} {
+		for _, window := range []int{0, 1, 30, 128} {
+			a := sunkAttention{Attention: Attention{Name: "attention", Heads: 6, KVHeads: 2, HeadDim: 20, Window: window, Cache: cache}}
+			in := inputsOf(&a, rows)
+			width := a.Heads * a.HeadDim
+			want := compute(t, in, attend(a))
+			d, err := declare(t, 2, in, attend(a))
 			if err != nil {
 				t.Fatal(err)
 			}
-			seq, at := d.sequence(), 0
-			for _, n := range chunks {
+			seq, other := d.sequence(), d.sequence()
+			step := func(at, n int, seqs ...*graph.Sequence) {
+				b := graph.NewBatch()
+				for _, s := range seqs {
+					b.Add(s, n)
+				}
 				for i, v := range in {
 					w := v.shape[1]
-					copy(d.ins[i].Float32s(), v.data.([]float32)[at*w:(at+n)*w])
+					for j := range seqs {
+						copy(d.ins[i].Float32s()[j*n*w:], v.data.([]float32)[at*w:(at+n)*w])
+					}
 				}
-				if err := d.run(seq, n); err != nil {
+				if err := d.plan.Run(b); err != nil {
 					t.Fatal(err)
 				}
-				same(t, d.out.Float32s()[:n*width], got[at*width:(at+n)*width])
-				at += n
+				for j := range seqs {
+					same(t, d.out.Float32s()[j*n*width:(j+1)*n*width], want[at*width:(at+n)*width])
+				}
 			}
+			step(0, 110, seq, other)
+			step(110, 90, seq, other)
+			for _, back := range []int{1, 5, 63, 64} {
+				to := seq.Len() - back
+				// Something else is there first.
+				if err := seq.Truncate(to); err != nil {
+					t.Fatal(err)
+				}
+				d.feed(in, 0, back)
+				if err := d.run(seq, back); err != nil {
+					t.Fatal(err)
+				}
+				if err := seq.Truncate(to); err != nil {
+					t.Fatal(err)
+				}
+				step(to, back, seq)
+				step(to+back, 3, seq)
+			}
+			step(200, 30, other)
 		}
 	}
 }
@@ -178,6 +250,7 @@ func TestAttentionErrors(t *testing.T) {
 		{change(func(a *sunkAttention) { a.Heads = 0 }), 32, 16, 16, "0 query heads"},
 		{change(func(a *sunkAttention) { a.Sinks = a.Sinks[1:] }), 32, 16, 16, "3 sinks for 4 heads"},
 		{change(func(a *sunkAttention) { a.Window = -1 }), 32, 16, 16, "a window of -1"},
+		{change(func(a *sunkAttention) { a.Cache = 7 }), 32, 16, 16, "kept as CacheFormat(7)"},
 	} {
 		refused(t, []value{x(tc.q), x(tc.k), x(tc.v)}, attend(tc.a), "attention", tc.want)
 	}

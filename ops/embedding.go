@@ -11,8 +11,8 @@ import (
 type embedding struct {
 	graph.Base
 	graph.Gradient // none: no training changes the table
-	table  Matrix
-	v, hid int
+	table          Matrix
+	v, hid         int
 }
 
 // Embedding looks up the rows of table [V, H] that the token ids name.

@@ -11,7 +11,8 @@ import (
 )
 
 // DenseExperts is one projection of a mixture of experts by dense matrices in
-// any storage format. Only the experts that a batch uses are decoded.
+// any storage format, as Dense is by one. Only the experts that a batch uses
+// are read.
 type DenseExperts struct {
 	Name       string   // canonical name, "model.layers.0.mlp.experts.gate_up_proj"
 	Weights    []Matrix // [E], all of one shape
@@ -89,6 +90,9 @@ func (o *denseExperts) Prepare(a *graph.Args) (graph.Step, error) {
 	cpu, err := graph.HostDevice(a, o.Kind)
 	if err != nil {
 		return nil, err
+	}
+	if w := o.int8Weights(); w != nil {
+		return o.prepareInt8(a, cpu, w), nil
 	}
 	block := blockRows(o.out, cpu.Threads())
 	r := &expertRun{

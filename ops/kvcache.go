@@ -20,13 +20,14 @@ const ringSlack = 64
 // by side, then the second ones, and so on; values have one row a position,
 // padded with zeros to whole vectors.
 type kvCache struct {
+	format             CacheFormat
 	heads, dim, window int
 
-	k        []float32 // [head][capacity/16][dim][16]
-	v        []float32 // [head][capacity][padded(dim)]
-	capacity int       // positions
-	length   int       // tokens stored and not forgotten
-	first    int       // the earliest position that has not been overwritten
+	k, v     []float32 // [head][capacity/16][dim][16] and [head][capacity][padded(dim)]
+	int8     cache8
+	capacity int // positions
+	length   int // tokens stored and not forgotten
+	first    int // the earliest position that has not been overwritten
 }
 
 func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }
@@ -43,11 +44,16 @@ func (c *kvCache) Reserve(tokens int) error {
 	if c.window > 0 {
 		need = min(need, c.ring())
 	}
-	if need > c.capacity {
+	switch {
+	case need <= c.capacity:
+		return nil
+	case c.format == CacheInt8:
+		c.int8.grow(c, need)
+	default:
 		c.k = spread(c.k, c.heads, c.capacity*c.dim, need*c.dim)
 		c.v = spread(c.v, c.heads, c.capacity*padded(c.dim), need*padded(c.dim))
-		c.capacity = need
 	}
+	c.capacity = need
 	return nil
 }
 
@@ -76,7 +82,7 @@ func (c *kvCache) Truncate(n int) error {
 // Fork returns an independent copy.
 func (c *kvCache) Fork() (graph.State, error) {
 	f := *c
-	f.k, f.v = slices.Clone(c.k), slices.Clone(c.v)
+	f.k, f.v, f.int8 = slices.Clone(c.k), slices.Clone(c.v), c.int8.clone()
 	return &f, nil
 }
 
@@ -104,6 +110,10 @@ func (c *kvCache) values(head, lo, hi int) []float32 {
 // store puts one head's keys and values of n tokens where they belong. k and v
 // have a row every stride elements.
 func (c *kvCache) store(head int, k, v []float32, stride, position, n int) {
+	if c.format == CacheInt8 {
+		c.store8(head, k, v, stride, position, n)
+		return
+	}
 	for i := range n {
 		at := head*c.capacity + c.slot(position+i)
 		lane := at % tileTokens

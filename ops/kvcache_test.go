@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 )
@@ -131,6 +132,21 @@ func TestCacheTruncate(t *testing.T) {
 }
 
 func TestCacheFork(t *testing.T) {
+	c := &kvCache{format: CacheInt8, heads: 2, dim: 5}
+	before := saved(t, c, 40)
+	state, err := c.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := state.(*kvCache)
+	fillCache(t, f, 10, 60)
+	for h := range f.heads {
+		f.store(h, []float32{1, 2, 3, 4, 5}, []float32{1, 2, 3, 4, 5}, 0, 3, 1)
+	}
+	var after bytes.Buffer
+	if err := c.Save(&after); err != nil || !bytes.Equal(after.Bytes(), before) {
+		t.Errorf("8 bits: what was stored in the copy changed the original (%v)", err)
+	}
 	for _, window := range []int{0, 8} {
 		c := &kvCache{heads: 2, dim: 5, window: window}
 		fillCache(t, c, 0, 40)

@@ -10,13 +10,15 @@ import (
 )
 
 // Dense is a projection by a dense matrix in any storage format. The sums are
-// float32, in an order that depends on the number of inputs alone.
+// float32, in an order that depends on the number of inputs alone; of int8
+// inputs by MXFP4 they are exact within blocks of 32 (see t16.MatMulMXFP4).
 type Dense struct {
 	Name   string // canonical name, "model.layers.0.self_attn.q_proj"
 	Weight Matrix
 	Bias   []float32 // [Out], or nil
 	// Int8Inputs rounds every row of the input to 8 bits first, as the ternary
-	// projections do: what quantizing activations alone costs.
+	// projections do: what quantizing activations alone costs. By MXFP4 the
+	// product is then in whole numbers, faster than in float32.
 	Int8Inputs bool
 }
 
@@ -61,14 +63,18 @@ func (o *dense) Do(in ...gorgonia.Value) (gorgonia.Value, error) { return graph.
 // blockRows is how many rows of a weight are multiplied at a time: enough that
 // reading the inputs again for every block costs little, few enough that a
 // decoded block stays in the second-level cache and the threads share evenly.
+// 60 is a multiple of the rows in every tile of the kernels.
 func blockRows(out, threads int) int {
-	return max(1, min(64, (out+4*threads-1)/(4*threads)))
+	return max(1, min(60, (out+4*threads-1)/(4*threads)))
 }
 
 func (o *dense) Prepare(a *graph.Args) (graph.Step, error) {
 	cpu, err := graph.HostDevice(a, o.Kind)
 	if err != nil {
 		return nil, err
+	}
+	if w, ok := wholeNumbers(o.Weight, o.Bias); ok && o.Int8Inputs {
+		return o.prepareInt8(a, cpu, w), nil
 	}
 	x, out := a.In[0].Float32s(), a.Out.Float32s()
 	var rounded *int8Rows

@@ -49,24 +49,6 @@ func formats(r *rand.Rand, out, in int) map[string]stored {
 		scales[i] = 120 + byte(r.IntN(8))
 	}
 	all["MXFP4"] = stored{MXFP4{out, in, blocks, scales}, reference.DecodeMXFP4(blocks, scales)}
-
-	codes, rowScales, w8 := make([]int8, n), random(r, out), make([]float32, n)
-	for i := range codes {
-		codes[i] = int8(r.Uint32())
-		w8[i] = float32(codes[i]) * rowScales[i/in]
-	}
-	all["Int8"] = stored{Int8{out, in, codes, rowScales}, w8}
-
-	const group = 16
-	nibbles, groupScales, w4 := randomBytes(r, n/2), random(r, n/group), make([]float32, n)
-	for i := range w4 {
-		code := int(nibbles[i/2] >> (i % 2 * 4) & 15)
-		if code > 7 {
-			code -= 16
-		}
-		w4[i] = float32(code) * groupScales[i/group]
-	}
-	all["Int4"] = stored{Int4{out, in, group, nibbles, groupScales}, w4}
 	return all
 }
 
@@ -94,7 +76,7 @@ func TestDecodeRows(t *testing.T) {
 			}
 		}
 	}
-	// Spec 3, and the nibbles of Int4.
+	// Spec 3.
 	dst := make([]float32, 32)
 	blocks := make([]byte, 16)
 	for i := range blocks {
@@ -103,8 +85,6 @@ func TestDecodeRows(t *testing.T) {
 	MXFP4{1, 32, blocks, []byte{121}}.DecodeRows(dst, 0, 1)
 	same(t, dst[:16], []float32{0, .0078125, .0078125, .0078125, .015625, .0078125, .0234375, .0078125, .03125, .0078125, .046875, .0078125, .0625, .0078125, .09375, .0078125})
 	same(t, dst[30:], []float32{-.09375, .0078125})
-	Int4{1, 4, 2, []byte{0x78, 0x1F}, []float32{2, 10}}.DecodeRows(dst, 0, 1)
-	same(t, dst[:4], []float32{-16, 14, -10, 10})
 }
 
 func project(d Dense) func(b *graph.Builder, in []*gorgonia.Node) *gorgonia.Node {
@@ -156,9 +136,6 @@ func TestDenseErrors(t *testing.T) {
 	for _, m := range []Matrix{
 		F32{3, 32, make([]float32, 95)}, F32{0, 32, nil}, F32{-1, -32, make([]float32, 32)}, BF16{3, 32, make([]byte, 191)}, BF16Transposed{3, 32, make([]byte, 193)},
 		MXFP4{3, 32, make([]byte, 47), make([]byte, 3)}, MXFP4{3, 32, make([]byte, 48), make([]byte, 2)}, MXFP4{2, 48, make([]byte, 48), make([]byte, 3)},
-		Int8{3, 32, make([]int8, 95), make([]float32, 3)}, Int8{3, 32, make([]int8, 96), make([]float32, 4)},
-		Int4{3, 32, 16, make([]byte, 47), make([]float32, 6)}, Int4{3, 32, 16, make([]byte, 48), make([]float32, 5)},
-		Int4{3, 32, 0, make([]byte, 48), nil}, Int4{3, 32, 3, make([]byte, 48), make([]float32, 32)}, Int4{3, 32, 64, make([]byte, 48), nil}, Int4{3, 32, -2, make([]byte, 48), nil},
 	} {
 		refused(t, x, project(Dense{Name: "layer.q_proj", Weight: m}), "layer.q_proj: ")
 	}

@@ -89,46 +89,6 @@ func (m MXFP4) rows(row, n int) (blocks, scales []byte) {
 	return m.Blocks[row*g*16 : (row+n)*g*16], m.Scales[row*g : (row+n)*g]
 }
 
-// Int8 is a matrix of signed bytes with one scale a row.
-type Int8 struct {
-	Out, In int
-	Codes   []int8    // [Out][In]
-	Scales  []float32 // [Out]
-}
-
-// Dims returns Out and In.
-func (m Int8) Dims() (out, in int) { return m.Out, m.In }
-
-// DecodeRows multiplies codes by their row's scale.
-func (m Int8) DecodeRows(dst []float32, row, n int) {
-	for r := row; r < row+n; r++ {
-		kernel.DecodeInt8(dst[(r-row)*m.In:(r-row+1)*m.In], m.Codes[r*m.In:(r+1)*m.In], m.Scales[r])
-	}
-}
-
-// Int4 is a matrix of signed four-bit codes -8..7 with one scale per Group
-// weights along a row: 4.25 bits a weight with half-precision scales and
-// groups of 64. The low nibble of a byte is the even element. Group is even
-// and divides In.
-type Int4 struct {
-	Out, In, Group int
-	Codes          []byte    // [Out][In/2]
-	Scales         []float32 // [Out][In/Group]
-}
-
-// Dims returns Out and In.
-func (m Int4) Dims() (out, in int) { return m.Out, m.In }
-
-// DecodeRows multiplies codes by their group's scale.
-func (m Int4) DecodeRows(dst []float32, row, n int) {
-	codes, scales := m.rows(row, n)
-	kernel.DecodeInt4(dst[:n*m.In], codes, scales, m.Group)
-}
-
-func (m Int4) rows(row, n int) (codes []byte, scales []float32) {
-	return m.Codes[row*m.In/2 : (row+n)*m.In/2], m.Scales[row*m.In/m.Group : (row+n)*m.In/m.Group]
-}
-
 // checkMatrix refuses storage that does not fit the dimensions, so that
 // DecodeRows never reads outside it.
 func checkMatrix(m Matrix) error {
@@ -152,19 +112,6 @@ func checkMatrix(m Matrix) error {
 			return fmt.Errorf("%d bytes of MXFP4 blocks for a %d x %d matrix", len(m.Blocks), out, in)
 		}
 		got, want = len(m.Scales), out*in/mxfp4.BlockSize
-	case Int8:
-		if len(m.Scales) != out {
-			return fmt.Errorf("%d scales for %d rows", len(m.Scales), out)
-		}
-		got, want = len(m.Codes), out*in
-	case Int4:
-		if m.Group < 2 || m.Group%2 != 0 || in%m.Group != 0 {
-			return fmt.Errorf("int4 groups of %d do not divide %d inputs evenly", m.Group, in)
-		}
-		if len(m.Scales) != out*in/m.Group {
-			return fmt.Errorf("%d scales for a %d x %d int4 matrix", len(m.Scales), out, in)
-		}
-		got, want = len(m.Codes), out*in/2
 	}
 	if got != want {
 		return fmt.Errorf("%d elements of storage for a %d x %d matrix, want %d", got, out, in, want)

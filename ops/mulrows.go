@@ -39,14 +39,3 @@ func (m MXFP4) MulRows(dst []float32, ldd int, x []float32, tokens, row, n int, 
 	blocks, scales := m.rows(row, n)
 	kernel.MulMXFP4(dst, ldd, x, tokens, blocks, scales, n, m.In, scratch)
 }
-
-// MulRows multiplies rows, a few tokens straight from the stored weights.
-func (m Int8) MulRows(dst []float32, ldd int, x []float32, tokens, row, n int, scratch []float32) {
-	kernel.MulInt8(dst, ldd, x, tokens, m.Codes[row*m.In:(row+n)*m.In], m.Scales[row:row+n], n, m.In, scratch)
-}
-
-// MulRows multiplies rows, a few tokens straight from the stored weights.
-func (m Int4) MulRows(dst []float32, ldd int, x []float32, tokens, row, n int, scratch []float32) {
-	codes, scales := m.rows(row, n)
-	kernel.MulInt4(dst, ldd, x, tokens, codes, scales, m.Group, n, m.In, scratch)
-}

@@ -20,7 +20,7 @@ const (
 	GPTQWithDescent Method = "gptq+cd"   // gptq, then coordinate descent
 
 	// Reconstruct is pt-bitnet, then training of each layer against the
-	// original's output. It is a method of Run, not of Fitter.
+	// original's output.
 	Reconstruct Method = "reconstruct"
 )
 
@@ -97,8 +97,9 @@ func NewFitter(cpu *graph.CPU) *Fitter {
 
 // Ternary fits ternary codes, with a scale for each row and group of inputs,
 // to the weights of a projection whose input has the second moment m. Without
-// tokens (m nil or empty) every method but absmean is stage1. The result does
-// not depend on the number of threads.
+// tokens (m nil or empty) every method but absmean is stage1. A method that
+// trains is the one that it starts from. The result does not depend on the
+// number of threads.
 //
 // Shapes: w [Out, In]; groups are ⌈In/group⌉, the last maybe shorter.
 // Errors: sizes that do not match, an unknown method, options out of range,
@@ -111,7 +112,7 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 	if err := checkProblem(w, out, in, group, m, method); err != nil {
 		return Fit{}, err
 	}
-	group = min(group, in)
+	group, method = min(group, in), method.start()
 	var h []float32 // nil stands for the identity
 	if m != nil {
 		if h, err = m.Damped(f.cpu, opt.Damp, f.h); err != nil {

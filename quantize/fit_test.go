@@ -25,7 +25,7 @@ func TestAgainstOracles(t *testing.T) {
 			x := correlatedTokens(r, 2*c.in, c.in)
 			w := normals(r, c.out*c.in)
 			h, m := dampedOracle(x, c.in, 0.01), momentOf(t, cpu, x, c.in)
-			for _, method := range Methods() {
+			for _, method := range fitMethods() {
 				fit, err := NewFitter(cpu).Ternary(w, c.out, c.in, c.group, m, method, FitOptions{Passes: 2})
 				if err != nil {
 					t.Fatal(err)
@@ -73,7 +73,7 @@ func TestMethodOrder(t *testing.T) {
 	w := normals(r, out*in)
 	f := NewFitter(cpu)
 	loss := map[Method]float64{}
-	for _, method := range Methods() {
+	for _, method := range fitMethods() {
 		fit, err := f.Ternary(w, out, in, group, m, method, FitOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestSameBytes(t *testing.T) {
 	r := randomSource(3)
 	x := correlatedTokens(r, 1100, in)
 	w := normals(r, out*in)
-	for _, method := range Methods() {
+	for _, method := range fitMethods() {
 		var first Fit
 		for i, threads := range []int{1, 2, 3, 7} {
 			cpu := newCPU(t, threads)
@@ -225,7 +225,7 @@ func TestDegenerate(t *testing.T) {
 	for i := 0; i < len(dead); i += in {
 		dead[i+3], dead[i+10] = 0, 0
 	}
-	for _, method := range Methods()[1:] {
+	for _, method := range fitMethods()[1:] {
 		for name, m := range map[string]*Moment{
 			"no statistics": nil, "no tokens": NewMoment(in), "zero tokens": momentOf(t, cpu, make([]float32, 3*in), in),
 		} {
@@ -291,4 +291,9 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
 		}
 	}
+}
+
+// fitMethods are the methods that fit and do not train.
+func fitMethods() []Method {
+	return slices.DeleteFunc(Methods(), Method.Trains)
 }

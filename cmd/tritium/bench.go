@@ -17,6 +17,9 @@ import (
 type benchFlags struct {
 	prompt, decode, repeats int
 	contexts                []int
+	cache                   string
+
+	inputs activations
 
 	shape, format, head string // of synthetic weights
 	group, layers       int
@@ -49,8 +52,8 @@ memory, and multiplying in int8 and in float32 on registers.
 
 Decoding reads the active weights for every token, so it is compared with the
 memory; prefill shares them among many tokens, so it is compared with the
-arithmetic: int8 for ternary weights, float32 for all others. The table of
-kernels says where the time of a token goes.
+arithmetic: int8 for ternary weights and, with --activations int8, for MXFP4,
+float32 for all others. The table of kernels says where the time of a token goes.
 
 With --shape it measures random weights of a published model's shape instead of
 a MODEL: the speed depends on shape and format, not on what the weights say.
@@ -92,7 +95,7 @@ They are made in memory; nothing is downloaded or written.`,
 					return err
 				}
 				return run(subject{name, c, ids, c.Config().Layers})
-			})
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
 		},
 	}
 	f.declare(cmd)
@@ -106,6 +109,8 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	fs.IntSliceVar(&f.contexts, "contexts", []int{128, 1024}, "lengths of the text behind which to decode")
 	fs.IntVar(&f.decode, "decode-tokens", 32, "tokens to read one by one behind each, per repeat")
 	fs.IntVar(&f.repeats, "repeats", 5, "how often to measure everything")
+	f.inputs.declare(fs)
+	cacheFlag(fs, &f.cache)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
 	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatTernary5, gptoss.FormatMXFP4), "format",
 		"of these weights: 2 or 1.6 bits in attention and experts, or as OpenAI published")
@@ -164,6 +169,7 @@ const benchReserve = readBytes + 1<<30
 // withShape makes random weights and calls run with them.
 func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) error) error {
 	whole := shapes[f.shape]()
+	whole.Cache = cacheOf(f.cache)
 	s := gptoss.Synthetic{Config: whole, Format: f.format, Group: f.group, Head: f.head, Seed: a.seed}
 	if f.layers > 0 {
 		s.Config = whole.WithLayers(f.layers)
@@ -189,7 +195,7 @@ func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) err
 	show := a.progress("weights", "B")
 	c, err := s.Build(ctx, cpu, func(done, total int64) {
 		show.Update(fmt.Sprintf("making %s of random weights", bytesText(total)), float64(done), float64(total))
-	})
+	}, f.inputs.options()...)
 	show.Close()
 	if err != nil {
 		return err

@@ -25,10 +25,11 @@ type benchmark struct {
 	Bytes       int64             `json:"bytes"`
 	Resident    int64             `json:"resident_bytes"` // with activations and caches, without the probe's buffer; 0: unknown
 
-	PromptTokens  int `json:"prompt_tokens"`
-	RowsAtOnce    int `json:"prefill_rows"` // of them that share one pass over the weights
-	DecodedTokens int `json:"decoded_tokens"`
-	Repeats       int `json:"repeats"`
+	Cache         string `json:"kv"`
+	PromptTokens  int    `json:"prompt_tokens"`
+	RowsAtOnce    int    `json:"prefill_rows"` // of them that share one pass over the weights
+	DecodedTokens int    `json:"decoded_tokens"`
+	Repeats       int    `json:"repeats"`
 
 	ReadGB            float64 `json:"read_gb_s"`
 	ReadSpread        float64 `json:"read_spread"`
@@ -84,7 +85,7 @@ func (r *benchRun) report(m machine) *benchmark {
 	b := &benchmark{Machine: m, Time: time.Now().UTC().Format(time.RFC3339), Commit: commit(),
 		Command: "tritium " + strings.Join(os.Args[1:], " "), Model: s.name, Formats: map[string]string{},
 		Layers: s.checkpoint.Config().Layers, WholeLayers: s.layers, Bytes: s.checkpoint.Bytes(), Resident: r.resident,
-		PromptTokens: f.prompt, RowsAtOnce: r.speed.model.Plan.MaxRows(), DecodedTokens: f.decode, Repeats: f.repeats}
+		Cache: f.cache, PromptTokens: f.prompt, RowsAtOnce: r.speed.model.Plan.MaxRows(), DecodedTokens: f.decode, Repeats: f.repeats}
 	int8 := false
 	for _, u := range inventory(s.checkpoint) {
 		b.BytesPerToken += u.ActiveSize
@@ -93,7 +94,7 @@ func (r *benchRun) report(m machine) *benchmark {
 			b.MACPerToken += u.Active
 		}
 		b.Formats[u.Kind] = u.Format
-		int8 = int8 || u.Kind == "experts" && strings.HasPrefix(u.Format, "ternary")
+		int8 = int8 || u.Kind == "experts" && (strings.HasPrefix(u.Format, "ternary") || u.Format == "mxfp4" && f.inputs == activationsInt8)
 	}
 	read := slices.Concat(r.read...)
 	b.ReadGB, b.ReadSpread = read.median()/1e9, read.spread()
@@ -140,7 +141,7 @@ func (r *benchRun) kernels(phase string, spent []series) []kernelSpeed {
 		// In prefill the head sees one row of the prompt.
 		if w.macs > 0 && (phase == "decode" || name != "lm_head") {
 			peak := r.float32Peak
-			if w.int8 && r.int8Peak.median() > 0 {
+			if (w.int8 || w.mxfp4 && r.flags.inputs == activationsInt8) && r.int8Peak.median() > 0 {
 				peak = r.int8Peak
 			}
 			k.GMAC, k.OfPeak = rate(w.macs).median()/1e9, rate(w.macs).over(peak).median()

@@ -205,8 +205,9 @@ func (a *app) demoContinue(ctx context.Context, cpu *graph.CPU, d *demonstration
 		if err != nil {
 			return err
 		}
-		s := gptoss.Sampling{Temperature: demoTemperature, Seed: a.seed}
-		out, err := generate(ctx, m.checkpoint, cpu, tok.Encode(demoText), s, nil, demoTokens, func(int32) error { return nil })
+		r := request{prompt: tok.Encode(demoText), maxTokens: demoTokens,
+			sampling: gptoss.Sampling{Temperature: demoTemperature, Seed: a.seed}}
+		out, err := generate(ctx, m.checkpoint, cpu, r, func(int32) error { return nil })
 		if err != nil {
 			return err
 		}

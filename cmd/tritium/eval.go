@@ -11,6 +11,7 @@ import (
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/atomicfile"
+	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/quantize/evaluate"
 	"github.com/seed-796a8800/tritium/testdata"
 	"github.com/spf13/cobra"
@@ -18,8 +19,8 @@ import (
 
 // evalFlags are the flags of `eval`.
 type evalFlags struct {
-	reference, text, tasks, activations, plot string
-	options                                   evaluate.Options
+	reference, text, tasks, activations, cache, plot string
+	options                                          evaluate.Options
 }
 
 func newEval(a *app) *cobra.Command {
@@ -35,7 +36,8 @@ The text must be one that no model was calibrated on. For nano one is built in.
 Judge by the KL divergence: perplexity on raw text misleads for a chat model.`,
 		Example: "  tritium eval nano-ternary --reference nano\n" +
 			"  tritium eval a b c --reference ./gpt-oss-20b --text heldout.txt --windows 64 --plot cost.svg\n" +
-			"  tritium eval nano --reference nano --activations int8",
+			"  tritium eval nano --reference nano --activations int8\n" +
+			"  tritium eval nano --reference nano --kv int8",
 		Args: wantArgs("MODEL..."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.evaluate(cmd.Context(), args, f)
@@ -49,6 +51,7 @@ Judge by the KL divergence: perplexity on raw text misleads for a chat model.`,
 	fl.IntVar(&f.options.Windows, "windows", 0, "how many windows of the text to use (default all)")
 	fl.StringVar(&f.tasks, "tasks", "", "`file` of questions, a JSON object a line, to ask the models")
 	fl.Var(newChoice(&f.activations, "model", "int8"), "activations", "int8 rounds the activations of models that are not quantized: what that alone costs")
+	cacheFlag(fl, &f.cache)
 	fl.StringVar(&f.plot, "plot", "", "`file` for a picture of quality against size, an SVG")
 	return cmd
 }
@@ -84,7 +87,7 @@ func (a *app) evaluate(ctx context.Context, names []string, f evalFlags) (err er
 	}()
 	models := []evaluate.Model{evaluate.FromCheckpoint(f.reference, reference)}
 	for _, name := range names {
-		c, label, err := openCandidate(name, f.activations)
+		c, label, err := openCandidate(name, f.activations, cacheOf(f.cache))
 		if err != nil {
 			return err
 		}
@@ -110,18 +113,23 @@ func (a *app) evaluate(ctx context.Context, names []string, f evalFlags) (err er
 	return a.printEvaluation(report, f.plot)
 }
 
-// openCandidate opens a model to judge, with activations rounded if that is
-// asked for and the model does not round them anyway.
-func openCandidate(name, activations string) (*gptoss.Checkpoint, string, error) {
-	c, err := openModel(name)
+// openCandidate opens a model to judge, with what it rounds beside its weights:
+// the activations if that is asked for and the model does not do it anyway, and
+// the cache.
+func openCandidate(name, activations string, cache ops.CacheFormat) (c *gptoss.Checkpoint, label string, err error) {
+	opts, label := []gptoss.OpenOption{gptoss.WithCache(cache)}, name
+	if cache != ops.CacheFloat32 {
+		label += fmt.Sprintf(" (%v keys and values)", cache)
+	}
+	c, err = openModel(name, opts...)
 	if err != nil || activations != "int8" || c.Config().Quantization != nil {
-		return c, name, err
+		return c, label, err
 	}
 	if err := c.Close(); err != nil {
 		return nil, "", err
 	}
-	c, err = openModel(name, gptoss.WithInt8Activations())
-	return c, name + " (int8 activations)", err
+	c, err = openModel(name, append(opts, gptoss.WithInt8Activations())...)
+	return c, label + " (int8 activations)", err
 }
 
 func readTasks(path string) ([]evaluate.Task, error) {

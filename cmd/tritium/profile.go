@@ -64,6 +64,7 @@ type work struct {
 	bytes int64 // of weights that a decoded token reads
 	macs  float64
 	int8  bool // it multiplies in int8
+	mxfp4 bool // it does with int8 activations
 }
 
 // workOf returns the work by kernel, at positions from to to-1.
@@ -75,6 +76,7 @@ func workOf(c *gptoss.Checkpoint, from, to int) map[string]work {
 		w := all[kernel]
 		for _, t := range tensors {
 			if rest, ok := strings.CutPrefix(t.Name, p.Name); ok && (rest == "" || rest[0] == '.' || rest[0] == '_') {
+				w.mxfp4 = w.mxfp4 || rest == "_blocks"
 				w.bytes += active(config, t.Name, int64(len(t.Data)))
 			}
 		}

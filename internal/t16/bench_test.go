@@ -9,10 +9,17 @@ import (
 // BenchmarkMatMul is one thread's product; bytes are those of the weights.
 func BenchmarkMatMul(b *testing.B) {
 	eachISA(b, func(b *testing.B) {
-		for _, s := range []shape{{5760, 2880, 192, 0}, {5760, 2880, 64, 0}, {2880, 4096, 256, 0}} {
-			w := randomWeights(rand.New(rand.NewPCG(1, 1)), s.out, s.k, s.group, true)
+		rng := rand.New(rand.NewPCG(1, 1))
+		for _, w := range []*Weights{
+			randomWeights(rng, 5760, 2880, 192, true), randomWeights(rng, 5760, 2880, 64, true),
+			randomWeights(rng, 2880, 4096, 256, true),
+			randomWeights5(rng, 5760, 2880, 320, false), randomWeights5(rng, 5760, 2880, 160, false),
+		} {
+			if w.Format == Ternary5 && !NativeTernary5() {
+				continue // the portable code, a thousand times slower
+			}
 			for _, tokens := range []int{1, 2, 4, 8, 16, 24, 64, 512} {
-				b.Run(fmt.Sprintf("rows=%d/cols=%d/group=%d/tokens=%d", s.out, s.k, s.group, tokens), func(b *testing.B) {
+				b.Run(fmt.Sprintf("format=%d/rows=%d/cols=%d/group=%d/tokens=%d", w.Format, w.Out, w.K, w.Group, tokens), func(b *testing.B) {
 					rng := rand.New(rand.NewPCG(2, 2))
 					var p Panel
 					p.Reset(w.Format, w.K, w.Group, tokens)

@@ -23,6 +23,15 @@ func mulTile(c *tile) {
 	}
 	if useVNNI {
 		switch c.width {
+		case 24:
+			tileVNNI24(c)
+			return
+		case 16:
+			tileVNNI16(c)
+			return
+		case 8:
+			tileVNNI8(c)
+			return
 		case 4:
 			tileVNNI4(c)
 			return
@@ -51,19 +60,32 @@ func mulTile(c *tile) {
 }
 
 // stripWidth is the width of the next strip when rem tokens are left: the widest that is full, or that wastes fewer
-// lanes than another pass over the weights would cost. With VNNI strips of 12 and 8 make up every multiple of 4 from 8
-// on.
+// lanes than another pass over the weights would cost.
 func stripWidth(f Format, rem int) int {
 	switch {
-	case f == Int4, f == Int8, f == MXFP4:
-		return intStripWidth(rem)
 	case f == Ternary5 && !useVBMI, !useAVX2:
 		return min(rem, 8)
-	case useVNNI && (rem >= 19 || rem >= 11 && rem <= 14):
-		return 12
+	case useVNNI && f.wide(): // two tiles at a time, see mulWide
+		switch {
+		case rem >= 19 || rem >= 11 && rem <= 14:
+			return wideTokens
+		case rem >= 7:
+			return wideLeast
+		}
+		return fewTokens(rem)
+	case useVNNI && rem >= 22:
+		return 24
+	case useVNNI && rem >= 15:
+		return 16
 	case useVNNI && rem >= 7:
 		return 8
-	case rem >= 3:
+	}
+	return fewTokens(rem)
+}
+
+// fewTokens is the width of the last strips.
+func fewTokens(rem int) int {
+	if rem >= 3 {
 		return 4
 	}
 	return rem
@@ -86,8 +108,17 @@ func quantizeSIMD(dst []byte, x []float32, inv float32) int {
 	return n
 }
 
-// tileVNNI4 is tileGeneric for c.width = 4; so are the others for theirs.
+// tileVNNI24 is tileGeneric for c.width = 24; so are the others for theirs.
 //
+//go:noescape
+func tileVNNI24(c *tile)
+
+//go:noescape
+func tileVNNI16(c *tile)
+
+//go:noescape
+func tileVNNI8(c *tile)
+
 //go:noescape
 func tileVNNI4(c *tile)
 

@@ -1,7 +1,5 @@
 package t16
 
-import "github.com/seed-796a8800/tritium/internal/mxfp4"
-
 // Format is how the weights of a matrix are packed. All formats share the tile:
 // 16 rows with all their columns, cut into blocks of 64 bytes in which byte
 // row*4 + k%4 holds the weights of one row in every fourth column. What differs
@@ -43,7 +41,7 @@ func (f Format) MaxK() int {
 // valid says whether the kernels can run k columns in groups of group.
 func (f Format) valid(k, group int) bool {
 	return f <= MXFP4 && k > 0 && k <= f.MaxK() && group > 0 && group%f.BlockCols() == 0 && k%group == 0 &&
-		(f != MXFP4 || group == mxfp4.BlockSize)
+		(f != MXFP4 || group == mxfp4Group)
 }
 
 // tileBytes is the size of the codes of 16 rows of k columns.

@@ -67,6 +67,35 @@ func TestProtectedPages(t *testing.T) {
 	})
 }
 
+func TestTernary5ProtectedPages(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(25, 26))
+		for _, s := range []shape{{16, 20, 20, 1}, {17, 60, 60, 2}, {31, 80, 40, 3}, {16, 40, 40, 8}, {20, 60, 20, 16}, {18, 80, 40, 47}} {
+			for _, before := range []bool{false, true} {
+				w := randomWeights5(rng, s.out, s.k, s.group, true)
+				xs, rows := randomRows(rng, s.tokens, s.k)
+				want := run(w, xs, rows, s.out, s.out*s.tokens)
+				g := *w
+				g.Codes, g.Scales, g.Bias = guarded(t, w.Codes, before), guarded(t, w.Scales, before), guarded(t, w.Bias, before)
+				var p Panel
+				p.Reset(Ternary5, s.k, s.group, s.tokens)
+				p.acts, p.nsums = guarded(t, p.acts, before), guarded(t, p.nsums, before)
+				p.scales, p.rows = guarded(t, p.scales, before), guarded(t, p.rows, before)
+				for i, x := range xs {
+					p.Set(i, x, rows[i])
+				}
+				dst := guarded(t, make([]float32, s.out*s.tokens), before)
+				MatMul(dst, s.out, &g, 0, g.Tiles(), &p)
+				for i := range want {
+					if dst[i] != want[i] {
+						t.Fatalf("%+v: dst[%d] = %v, want %v", s, i, dst[i], want[i])
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestQuantizeProtectedPages(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(23, 24))

@@ -23,12 +23,6 @@ func mulIntTile(c *tile) bool {
 
 func mulInt4VNNI(c *tile) bool {
 	switch c.width {
-	case 24:
-		tileInt4VNNI24(c)
-	case 16:
-		tileInt4VNNI16(c)
-	case 8:
-		tileInt4VNNI8(c)
 	case 4:
 		tileInt4VNNI4(c)
 	case 2:
@@ -43,12 +37,6 @@ func mulInt4VNNI(c *tile) bool {
 
 func mulInt8VNNI(c *tile) bool {
 	switch c.width {
-	case 24:
-		tileInt8VNNI24(c)
-	case 16:
-		tileInt8VNNI16(c)
-	case 8:
-		tileInt8VNNI8(c)
 	case 4:
 		tileInt8VNNI4(c)
 	case 2:
@@ -89,35 +77,7 @@ func mulInt8AVX2(c *tile) bool {
 	return true
 }
 
-// intStripWidth is stripWidth for whole numbers.
-func intStripWidth(rem int) int {
-	switch {
-	case useVNNI && rem >= 22:
-		return 24
-	case useVNNI && rem >= 15:
-		return 16
-	case useVNNI && rem >= 7:
-		return 8
-	case !useAVX2:
-		return min(rem, 8)
-	case rem >= 4:
-		return 4
-	case rem >= 2:
-		return 2
-	}
-	return 1
-}
-
 // Each of these is tileGeneric for its format and for c.width tokens, the number at its name's end.
-
-//go:noescape
-func tileInt4VNNI24(c *tile)
-
-//go:noescape
-func tileInt4VNNI16(c *tile)
-
-//go:noescape
-func tileInt4VNNI8(c *tile)
 
 //go:noescape
 func tileInt4VNNI4(c *tile)
@@ -127,15 +87,6 @@ func tileInt4VNNI2(c *tile)
 
 //go:noescape
 func tileInt4VNNI1(c *tile)
-
-//go:noescape
-func tileInt8VNNI24(c *tile)
-
-//go:noescape
-func tileInt8VNNI16(c *tile)
-
-//go:noescape
-func tileInt8VNNI8(c *tile)
 
 //go:noescape
 func tileInt8VNNI4(c *tile)

@@ -2,11 +2,12 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "vnni_amd64.h"
 #include "int_vnni_amd64.h"
 
 // ---- Int4: a block is two operands, its low and its high nibbles. Z4 mask.
 
-#define INT4CONSTANTS DWORDS(0x0F0F0F0F, Z4)
+#define INT4CONSTANTS BYTEMASK(0x0F, Z4)
 
 #define INT4UNPACK \
 	VMOVDQU64 (SI), Z0; \
@@ -16,18 +17,6 @@
 	VPANDQ Z4, Z1, Z1
 
 #define INT4OFFSET(t, a, b, s) VPSLLD $3, a, a
-
-// func tileInt4VNNI24(c *tile)
-TEXT ·tileInt4VNNI24(SB), 0, $1728-8
-	WIDE(EACH24, NSUMS24(3), START24, INT4CONSTANTS, INT4UNPACK, TWODOTS24, HALFSCALES, FOLD)
-
-// func tileInt4VNNI16(c *tile)
-TEXT ·tileInt4VNNI16(SB), 0, $1152-8
-	WIDE(EACH16, NSUMS16(3), START16, INT4CONSTANTS, INT4UNPACK, TWODOTS16, HALFSCALES, FOLD)
-
-// func tileInt4VNNI8(c *tile)
-TEXT ·tileInt4VNNI8(SB), 0, $640-8
-	WIDE(EACHA, NSUMS8(3), START8, INT4CONSTANTS, INT4UNPACK, TWODOTS8, HALFSCALES, FOLD)
 
 // func tileInt4VNNI4(c *tile)
 TEXT ·tileInt4VNNI4(SB), 0, $320-8
@@ -51,28 +40,7 @@ TEXT ·tileInt4VNNI1(SB), 0, $128-8
 
 #define INT8OFFSET(t, a, b, s) VPSLLD $7, a, a
 
-#define ONEDOT24 \
-	EACH24(DOTFIRST); \
-	ADDQ $96, R8
-#define ONEDOT16 \
-	EACH16(DOTFIRST); \
-	ADDQ $64, R8
-#define ONEDOT8 \
-	EACHA(DOTFIRST); \
-	ADDQ $32, R8
 #define ONEDOT(t, a, b, s) VPDPBUSD.BCST ((t)*4)(R8), Z0, a
-
-// func tileInt8VNNI24(c *tile)
-TEXT ·tileInt8VNNI24(SB), 0, $1728-8
-	WIDE(EACH24, NSUMS24(7), START24, INT8CONSTANTS, INT8UNPACK, ONEDOT24, HALFSCALES, FOLD)
-
-// func tileInt8VNNI16(c *tile)
-TEXT ·tileInt8VNNI16(SB), 0, $1152-8
-	WIDE(EACH16, NSUMS16(7), START16, INT8CONSTANTS, INT8UNPACK, ONEDOT16, HALFSCALES, FOLD)
-
-// func tileInt8VNNI8(c *tile)
-TEXT ·tileInt8VNNI8(SB), 0, $640-8
-	WIDE(EACHA, NSUMS8(7), START8, INT8CONSTANTS, INT8UNPACK, ONEDOT8, HALFSCALES, FOLD)
 
 // func tileInt8VNNI4(c *tile)
 TEXT ·tileInt8VNNI4(SB), 0, $320-8

@@ -5,15 +5,17 @@ package t16
 import "golang.org/x/sys/cpu"
 
 func isas() []isa {
-	set := func(dot, neon bool) func() { return func() { useDot, useNEON = dot, neon } }
+	set := func(i8mm, dot, neon bool) func() { return func() { useI8MM, useDot, useNEON = i8mm, dot, neon } }
+	dot := cpu.ARM64.HasASIMDDP && cpu.ARM64.HasASIMD
 	return []isa{
-		{"dotprod", cpu.ARM64.HasASIMDDP, set(true, true)},
-		{"neon", cpu.ARM64.HasASIMD, set(false, true)},
-		{"generic", true, set(false, false)},
+		{"i8mm", cpu.ARM64.HasI8MM && dot, set(true, true, true)},
+		{"dotprod", dot, set(false, true, true)},
+		{"neon", cpu.ARM64.HasASIMD, set(false, false, true)},
+		{"generic", true, set(false, false, false)},
 	}
 }
 
 func current() (restore func()) {
-	dot, neon := useDot, useNEON
-	return func() { useDot, useNEON = dot, neon }
+	i8mm, dot, neon := useI8MM, useDot, useNEON
+	return func() { useI8MM, useDot, useNEON = i8mm, dot, neon }
 }

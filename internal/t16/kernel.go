@@ -9,8 +9,9 @@
 //
 // # Activations
 //
-// A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast, and
-// the negated sum of every group, a multiple of which the accumulators start from because the weights are stored without a sign.
+// A [Panel] holds int8 rows as dwords of four consecutive columns, the operand that VPDPBUSD and SDOT broadcast and
+// USMMLA takes in twos, and the negated sum of every group, a multiple of which the accumulators start from because the
+// weights are stored without a sign.
 //
 // # The result, to the bit
 //
@@ -60,12 +61,13 @@ var zeroBias [TileRows]float32
 // tile is one call of a kernel: 16 rows times the tokens of one strip. The assembly reads its fields.
 type tile struct {
 	format  Format
+	paired  bool      // how acts are packed
 	dst     []float32 // token t, row r is dst[rows[t]*ldd + r], r in 0..15
 	rows    []int     // [tokens to store]; at least 1, at most width
 	ldd     int
 	codes   []byte    // [groups*blocks][64]
 	scales  []byte    // [groups][16] half floats
-	acts    []uint32  // [K/4][width]
+	acts    []uint32  // [K/4][width], or as pairedAt says
 	nsums   []int32   // [groups][width], -Σa
 	ascales []float32 // [tokens to store]
 	bias    []float32 // [16]
@@ -90,10 +92,10 @@ func MatMul(dst []float32, ldd int, w *Weights, tile0, tile1 int, p *Panel) {
 	codes := w.Format.tileBytes(w.K)
 	for ; tile0 < tile1; tile0 += tilesPerPass {
 		last := min(tile1, tile0+tilesPerPass)
-		for _, s := range p.strips[mulWide(dst, ldd, w, tile0, last, p):] {
+		for _, s := range p.strips {
 			end := min(s.first+s.width, p.n)
 			c := tile{
-				format: w.Format, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
+				format: w.Format, paired: s.paired, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
 				groups: groups, blocks: blocks, width: s.width,

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"math"
 	"unsafe"
-
-	"github.com/seed-796a8800/tritium/internal/mxfp4"
 )
+
+// mxfp4Group is how many columns share a scale in MXFP4.
+const mxfp4Group = 32
 
 // MXFP4Rows is a matrix [Out, K] in MXFP4 as it is published, row by row; see package mxfp4 for the codes. The slices
 // are never written.
@@ -31,7 +32,7 @@ type MXFP4Tile struct {
 // Reset makes room for k columns; it allocates only when t has never been as large.
 func (t *MXFP4Tile) Reset(k int) {
 	t.codes = resize(t.codes, MXFP4.tileBytes(k))
-	t.scales = resize(t.scales, k/mxfp4.BlockSize*TileRows)
+	t.scales = resize(t.scales, k/mxfp4Group*TileRows)
 }
 
 // MatMulMXFP4 computes rows 16*tile0 .. min(16*tile1, Out) of w times every row of p, a panel for [MXFP4] in groups of
@@ -55,20 +56,21 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 		return
 	}
 	turned.Reset(w.K)
-	groups := w.K / mxfp4.BlockSize
-	shape := Weights{Format: MXFP4, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4.BlockSize}
-	for i := tile0; i < tile1; i++ {
+	groups := w.K / mxfp4Group
+	rows := Weights{Format: MXFP4, Codes: w.Blocks, Scales: w.Scales, Bias: w.Bias, Out: w.Out, K: w.K, Group: mxfp4Group}
+	strips := p.strips[mulWide(dst, ldd, &rows, tile0, tile1, p):]
+	for i := tile0; i < tile1 && len(strips) > 0; i++ {
 		ahead := turned.turn(w, i*TileRows)
-		for _, s := range p.strips {
+		for _, s := range strips {
 			end := min(s.first+s.width, p.n)
 			c := tile{
 				format: MXFP4, rows: p.rows[s.first:end], ldd: ldd, ascales: p.scales[s.first:end],
 				codes: turned.codes, scales: turned.scales, ahead: ahead,
 				acts:   p.acts[s.acts:][:w.K/4*s.width],
 				nsums:  p.nsums[s.sums:][:groups*s.width],
-				groups: groups, blocks: mxfp4.BlockSize / MXFP4.BlockCols(), width: s.width,
+				groups: groups, blocks: mxfp4Group / MXFP4.BlockCols(), width: s.width,
 			}
-			c.mul(dst, &shape, i*TileRows)
+			c.mul(dst, &rows, i*TileRows)
 		}
 	}
 }
@@ -76,28 +78,35 @@ func MatMulMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Pane
 // turn sets t to the 16 rows of w from row on; those behind the last are zero. It returns where the half of the next
 // rows starts that it has not asked the cache for, so that the product does while it computes.
 func (t *MXFP4Tile) turn(w *MXFP4Rows, row int) (ahead uintptr) {
-	groups := w.K / mxfp4.BlockSize
+	groups := w.K / mxfp4Group
+	t.turnScales(w.Scales, w.Out, groups, row)
 	rows := min(TileRows, w.Out-row)
-	blocks, scales := w.Blocks[row*groups*16:(row+rows)*groups*16], w.Scales[row*groups:(row+rows)*groups]
+	blocks := w.Blocks[row*groups*16 : (row+rows)*groups*16]
 	ahead = uintptr(unsafe.Pointer(&blocks[0])) + uintptr(3*len(blocks)/2)
-	if rows == TileRows && turnSIMD(t, blocks, scales, groups) {
+	if rows == TileRows && turnCodes(t, blocks, groups) {
 		return ahead
 	}
 	clear(t.codes)
-	clear(t.scales)
 	for r := range rows {
 		for i := range groups * 4 { // dwords, eight columns each
 			copy(t.codes[i*blockBytes+r*4:][:4], blocks[(r*groups*4+i)*4:])
 		}
-		turnScales(t.scales[r:], scales[r*groups:][:groups])
 	}
 	return ahead
 }
 
-// turnScales writes src to dst[0], dst[16], ...
-func turnScales(dst, src []byte) {
-	for g, e := range src {
-		dst[g*TileRows] = e
+// turnScales sets t's scales to those of 16 of the out rows of scales, from row on.
+func (t *MXFP4Tile) turnScales(scales []byte, out, groups, row int) {
+	rows := min(TileRows, out-row)
+	scales = scales[row*groups : (row+rows)*groups]
+	if rows == TileRows && groups >= TileRows && turnScales(t, scales, groups) {
+		return
+	}
+	clear(t.scales)
+	for r := range rows {
+		for g, e := range scales[r*groups:][:groups] {
+			t.scales[g*TileRows+r] = e
+		}
 	}
 }
 
@@ -137,10 +146,10 @@ func evenBytes(v uint64) uint64 {
 
 // checkMXFP4 panics unless every slice that the assembly reads or writes without bounds is as long as it must be.
 func checkMXFP4(dst []float32, ldd int, w *MXFP4Rows, tile0, tile1 int, p *Panel) {
-	if w.Out < 0 || !MXFP4.valid(w.K, mxfp4.BlockSize) {
+	if w.Out < 0 || !MXFP4.valid(w.K, mxfp4Group) {
 		panic(fmt.Sprintf("t16: MatMulMXFP4: bad weights [%d, %d]", w.Out, w.K))
 	}
-	if groups := w.Out * w.K / mxfp4.BlockSize; len(w.Blocks) != groups*16 || len(w.Scales) != groups {
+	if groups := w.Out * w.K / mxfp4Group; len(w.Blocks) != groups*16 || len(w.Scales) != groups {
 		panic(fmt.Sprintf("t16: MatMulMXFP4: %d bytes of blocks and %d of scales do not hold [%d, %d]",
 			len(w.Blocks), len(w.Scales), w.Out, w.K))
 	}

@@ -9,12 +9,6 @@ var hasFMA = cpu.X86.HasFMA
 
 func mulMXFP4VNNI(c *tile) bool {
 	switch c.width {
-	case 24:
-		tileMXFP4VNNI24(c)
-	case 16:
-		tileMXFP4VNNI16(c)
-	case 8:
-		tileMXFP4VNNI8(c)
 	case 4:
 		tileMXFP4VNNI4(c)
 	case 2:
@@ -41,27 +35,26 @@ func mulMXFP4AVX2(c *tile) bool {
 	return true
 }
 
-// turnSIMD is the end of MXFP4Tile.turn for 16 rows, or says that there is none.
-func turnSIMD(t *MXFP4Tile, blocks, scales []byte, groups int) bool {
+// turnCodes sets t's codes to those of 16 rows, or says that it cannot.
+func turnCodes(t *MXFP4Tile, blocks []byte, groups int) bool {
 	switch {
 	case useVNNI:
 		turnCodesAVX512(&t.codes[0], &blocks[0], groups)
 	case useAVX2:
 		turnCodesAVX2(&t.codes[0], &blocks[0], groups)
-	default:
-		return false
 	}
+	return useAVX2
+}
+
+// turnScales sets t's scales to those of 16 rows of 16 groups or more, or says that it cannot.
+func turnScales(t *MXFP4Tile, scales []byte, groups int) bool {
 	switch {
-	case groups < TileRows:
-		for r := range TileRows {
-			turnScales(t.scales[r:], scales[r*groups:][:groups])
-		}
 	case useVNNI:
 		turnScalesAVX512(&t.scales[0], &scales[0], groups)
-	default:
+	case useAVX2:
 		turnScalesAVX2(&t.scales[0], &scales[0], groups)
 	}
-	return true
+	return useAVX2
 }
 
 // turnCodesAVX512 turns 16 rows of groups > 0 blocks of 16 bytes:
@@ -83,15 +76,6 @@ func turnScalesAVX512(dst, src *byte, groups int)
 
 //go:noescape
 func turnScalesAVX2(dst, src *byte, groups int)
-
-//go:noescape
-func tileMXFP4VNNI24(c *tile)
-
-//go:noescape
-func tileMXFP4VNNI16(c *tile)
-
-//go:noescape
-func tileMXFP4VNNI8(c *tile)
 
 //go:noescape
 func tileMXFP4VNNI4(c *tile)

@@ -2,4 +2,6 @@
 
 package t16
 
-func turnSIMD(*MXFP4Tile, []byte, []byte, int) bool { return false }
+func turnCodes(*MXFP4Tile, []byte, int) bool { return false }
+
+func turnScales(*MXFP4Tile, []byte, int) bool { return false }

@@ -68,7 +68,7 @@ func mxfp4Oracle(w *MXFP4Rows, r int, x []float32) float32 {
 		}
 		acc = float32(float64(acc) + float64(s)*scale)
 	}
-	y := acc * (ascale / 2)
+	y := float32(acc * (ascale / 2)) // converted, so that arm64 does not fuse it with the addition
 	if w.Bias != nil {
 		y += w.Bias[r]
 	}

@@ -29,6 +29,18 @@
 	LOADZ((BX*2), X2, Z2); \
 	LOADZ((DX*1), X3, Z3)
 
+// TURNZ makes Z0-Z3 the dwords 0-3 of the 16 rows.
+#define TURNZ \
+	LOADROWSZ; \
+	VPUNPCKLDQ Z1, Z0, Z4; \
+	VPUNPCKHDQ Z1, Z0, Z5; \
+	VPUNPCKLDQ Z3, Z2, Z6; \
+	VPUNPCKHDQ Z3, Z2, Z7; \
+	VPUNPCKLQDQ Z6, Z4, Z0; \
+	VPUNPCKHQDQ Z6, Z4, Z1; \
+	VPUNPCKLQDQ Z7, Z5, Z2; \
+	VPUNPCKHQDQ Z7, Z5, Z3
+
 // func turnCodesAVX512(dst, src *byte, groups int)
 TEXT ·turnCodesAVX512(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
@@ -41,21 +53,49 @@ TEXT ·turnCodesAVX512(SB), NOSPLIT, $0-24
 loop:
 	PREFETCHT1 (R13)
 	PREFETCHT1 64(R13)
-	LOADROWSZ
-	VPUNPCKLDQ Z1, Z0, Z4
-	VPUNPCKHDQ Z1, Z0, Z5
-	VPUNPCKLDQ Z3, Z2, Z6
-	VPUNPCKHDQ Z3, Z2, Z7
-	VPUNPCKLQDQ Z6, Z4, Z0
-	VPUNPCKHQDQ Z6, Z4, Z1
-	VPUNPCKLQDQ Z7, Z5, Z2
-	VPUNPCKHQDQ Z7, Z5, Z3
+	TURNZ
 	VMOVDQU64 Z0, (DI)
 	VMOVDQU64 Z1, 64(DI)
 	VMOVDQU64 Z2, 128(DI)
 	VMOVDQU64 Z3, 192(DI)
 	ADDQ $256, DI
 	ADDQ $128, R13
+	ADDQ $16, R8
+	ADDQ $16, R9
+	ADDQ $16, R10
+	ADDQ $16, R11
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// PLANES stores the weights of one dword of the 16 rows: those of its low nibbles, then those of its high ones.
+#define PLANES(z, at) \
+	VPSRLW $4, z, Z4; \
+	VPANDQ Z8, z, z; \
+	VPANDQ Z8, Z4, Z4; \
+	VPSHUFB z, Z9, z; \
+	VPSHUFB Z4, Z9, Z4; \
+	VMOVDQU64 z, (at)(DI); \
+	VMOVDQU64 Z4, (at+128)(DI)
+
+// func unpackMXFP4AVX512(dst *[64]byte, src *byte, stride, groups int)
+TEXT ·unpackMXFP4AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ stride+16(FP), BX
+	MOVQ groups+24(FP), CX
+	POINTERS
+	MOVL $0x0F0F0F0F, AX
+	VPBROADCASTD AX, Z8
+	VBROADCASTI32X4 ·mxfp4Stored(SB), Z9
+loop:
+	TURNZ
+	PLANES(Z0, 0)
+	PLANES(Z1, 256)
+	PLANES(Z2, 512)
+	PLANES(Z3, 768)
+	ADDQ $1024, DI
 	ADDQ $16, R8
 	ADDQ $16, R9
 	ADDQ $16, R10

@@ -9,9 +9,10 @@ import (
 // Panel is the quantized activations of some tokens in the order in which the kernels read them.
 //
 // Tokens are cut into strips as wide as a kernel's register tile; a strip is [K/4][width] dwords of four consecutive
-// int8 columns, so a strip of one token is the plain row. Its memory is kept from one [Panel.Reset] to the next.
+// int8 columns, so a strip of one token is the plain row, or the same dwords in the order that pairedAt says. Its
+// memory is kept from one [Panel.Reset] to the next.
 type Panel struct {
-	acts   []uint32  // strips, each [K/4][width], little-endian in the dword
+	acts   []uint32  // strips, each [K/4][width] or paired, little-endian in the dword
 	nsums  []int32   // strips, each [K/group][width]: -Σa
 	scales []float32 // [n]
 	rows   []int     // [n], dst row
@@ -26,6 +27,7 @@ type Panel struct {
 type strip struct {
 	first, width int
 	acts, sums   int // where its part of Panel.acts and Panel.nsums starts
+	paired       bool
 }
 
 // quantChunk is the columns quantized at a time, on the stack: a multiple of 4 that keeps 16-bit sums below 2^16.
@@ -43,8 +45,11 @@ func (p *Panel) Reset(f Format, k, group, n int) {
 	p.strips = p.strips[:0]
 	lanes := 0
 	for first := 0; first < n; {
-		w := stripWidth(f, n-first)
-		p.strips = append(p.strips, strip{first: first, width: w, acts: lanes * (k / 4), sums: lanes * (k / group)})
+		w, paired := stripWidth(f, n-first), false
+		if pw := pairedWidth(f, group, n-first); pw > 0 {
+			w, paired = pw, true
+		}
+		p.strips = append(p.strips, strip{first, w, lanes * (k / 4), lanes * (k / group), paired})
 		first += w
 		lanes += w
 	}
@@ -72,6 +77,9 @@ func (p *Panel) Set(i int, x []float32, row int) {
 	p.scales[i], p.rows[i] = scale, row
 	s := p.find(i)
 	acts, sums := p.acts[s.acts+i-s.first:], p.nsums[s.sums+i-s.first:]
+	if s.paired {
+		acts = acts[i-s.first:]
+	}
 	var buf [quantChunk]byte
 	for g := range p.k / p.group {
 		var sum int32
@@ -83,7 +91,7 @@ func (p *Panel) Set(i int, x []float32, row int) {
 			if p.format == MXFP4 {
 				evenFirst(q)
 			}
-			sum += spread(acts[k/4*s.width:], s.width, q)
+			sum += s.spread(p.format, acts[k/4*s.width:], q)
 		}
 		sums[g*s.width] = -sum
 	}
@@ -97,12 +105,22 @@ func (p *Panel) find(i int) strip {
 	return p.strips[s]
 }
 
+// spread writes q to one token's dwords, dst being where they start, and returns Σ q.
+func (s *strip) spread(f Format, dst []uint32, q []byte) int32 {
+	if s.paired {
+		return spreadPaired(f, dst, s.width, q)
+	}
+	return spread(dst, s.width, q)
+}
+
 // spread writes q as dwords to dst[0], dst[stride], ... and returns Σ q.
 //
 // It adds the bytes four at a time, biased by 128 to be unsigned, in two 16-bit sums.
 func spread(dst []uint32, stride int, q []byte) int32 {
+	signed, n := spreadSIMD(dst, stride, q)
+	at := n / 4 * stride
+	q = q[n:]
 	var sum uint32
-	at := 0
 	for k := 0; k+4 <= len(q); k += 4 {
 		v := binary.LittleEndian.Uint32(q[k:])
 		dst[at] = v
@@ -110,5 +128,5 @@ func spread(dst []uint32, stride int, q []byte) int32 {
 		u := v ^ 0x80808080
 		sum += u&0x00FF00FF + u>>8&0x00FF00FF
 	}
-	return int32(sum&0xFFFF+sum>>16) - 128*int32(len(q))
+	return signed + int32(sum&0xFFFF+sum>>16) - 128*int32(len(q))
 }

@@ -94,7 +94,11 @@ func TestPanelHoldsQuantizedRows(t *testing.T) {
 				st := p.find(i)
 				var sum int32
 				for k, v := range q {
-					d := p.acts[st.acts+k/4*st.width+i-st.first]
+					at := k/4*st.width + i - st.first
+					if st.paired {
+						at = pairedAt(p.format, st.width, k/4) + 2*(i-st.first)
+					}
+					d := p.acts[st.acts+at]
 					if int8(d>>(8*(k%4))) != v {
 						t.Fatalf("%+v: token %d column %d: dword %08x, want %d", s, i, k, d, v)
 					}

@@ -13,6 +13,15 @@ func nativeTernary5() bool { return useVBMI }
 func mulTernary5(c *tile) {
 	if useVBMI {
 		switch c.width {
+		case 24:
+			tile5VBMI24(c)
+			return
+		case 16:
+			tile5VBMI16(c)
+			return
+		case 8:
+			tile5VBMI8(c)
+			return
 		case 4:
 			tile5VBMI4(c)
 			return
@@ -27,8 +36,7 @@ func mulTernary5(c *tile) {
 	tileGeneric(c)
 }
 
-// fourCrumbs is digits 0..3 of the bytes below 128, as Ternary2 has them. Digits of 81 and more count as beyond those
-// of 80, which is 0..46 again.
+// fourCrumbs is digits 0..3 of the bytes below 128, as Ternary2 has them.
 var fourCrumbs = func() (table [128]byte) {
 	for b := range table {
 		table[b] = byte(crumbs5[b])
@@ -36,8 +44,17 @@ var fourCrumbs = func() (table [128]byte) {
 	return table
 }()
 
-// tile5VBMI4 is tileGeneric for Ternary5 and c.width = 4; so are the others for theirs.
+// tile5VBMI24 is tileGeneric for Ternary5 and c.width = 24; so are the others for theirs.
 //
+//go:noescape
+func tile5VBMI24(c *tile)
+
+//go:noescape
+func tile5VBMI16(c *tile)
+
+//go:noescape
+func tile5VBMI8(c *tile)
+
 //go:noescape
 func tile5VBMI4(c *tile)
 

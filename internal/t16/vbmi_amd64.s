@@ -24,6 +24,138 @@
 	VMOVDQU64 ·fourCrumbs+0(SB), Z6; \
 	VMOVDQU64 ·fourCrumbs+64(SB), Z7
 
+// ---- 8, 16 and 24 tokens: weights are unpacked once a block and serve every token. Z0-Z3 digits 4, 0, 1 and 2; digit
+// 3 takes the place of digit 4 when that has been used. Z4 mask: 81 & 3 = 1 and 162 & 3 = 2.
+
+#define UNPACK5 \
+	VMOVDQU64 (SI), Z0; \
+	REMAINDER; \
+	DIGITS; \
+	VPSRLW $2, Z1, Z2; \
+	VPSRLW $4, Z1, Z3; \
+	VPANDQ Z4, Z0, Z0; \
+	VPANDQ Z4, Z2, Z2; \
+	VPANDQ Z4, Z3, Z3
+
+#define LASTDIGITS \
+	VPSRLW $6, Z1, Z0; \
+	VPANDQ Z4, Z0, Z0; \
+	VPANDQ Z4, Z1, Z1
+
+// func tile5VBMI24(c *tile)
+TEXT ·tile5VBMI24(SB), 0, $1600-8
+	LOADCALL
+	LOADTABLE
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+	EACHB(CLEAR)
+	EACHC(CLEAR)
+group:
+	EACHA(START)
+	EACHB(START)
+	EACHC(START)
+	ADDQ $(24*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK5
+	DOTA(384, Z0)
+	DOTB(416, Z0)
+	DOTC(448, Z0)
+	DOTA(96, Z2)
+	DOTB(128, Z2)
+	DOTC(160, Z2)
+	DOTA(192, Z3)
+	DOTB(224, Z3)
+	DOTC(256, Z3)
+	LASTDIGITS
+	DOTA(0, Z1)
+	DOTB(32, Z1)
+	DOTC(64, Z1)
+	DOTA(288, Z0)
+	DOTB(320, Z0)
+	DOTC(352, Z0)
+	ADDQ $64, SI
+	ADDQ $(24*20), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	EACHB(FOLD)
+	EACHC(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
+// func tile5VBMI16(c *tile)
+TEXT ·tile5VBMI16(SB), 0, $1088-8
+	LOADCALL
+	LOADTABLE
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+	EACHB(CLEAR)
+group:
+	EACHA(START)
+	EACHB(START)
+	ADDQ $(16*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK5
+	DOTA(256, Z0)
+	DOTB(288, Z0)
+	DOTA(64, Z2)
+	DOTB(96, Z2)
+	DOTA(128, Z3)
+	DOTB(160, Z3)
+	LASTDIGITS
+	DOTA(0, Z1)
+	DOTB(32, Z1)
+	DOTA(192, Z0)
+	DOTB(224, Z0)
+	ADDQ $64, SI
+	ADDQ $(16*20), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	EACHB(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
+// func tile5VBMI8(c *tile)
+TEXT ·tile5VBMI8(SB), 0, $576-8
+	LOADCALL
+	LOADTABLE
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+group:
+	EACHA(START)
+	ADDQ $(8*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK5
+	DOTA(128, Z0)
+	DOTA(32, Z2)
+	DOTA(64, Z3)
+	LASTDIGITS
+	DOTA(0, Z1)
+	DOTA(96, Z0)
+	ADDQ $64, SI
+	ADDQ $(8*20), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
 // ---- 1, 2 and 4 tokens: as for Ternary2, digits stay where they are and have a sum each per token, scaled by 4^c and
 // by 81. Z0-Z4 digits, Z8-Z27 int32 sums [token][digit], Z28-Z31 masks.
 
@@ -43,7 +175,7 @@
 	VPANDQ Z31, Z1, Z4; \
 	VPANDQ Z28, Z1, Z1
 
-#define CLEAR(t) \
+#define CLEAR5(t) \
 	VPXORQ Z0, Z0, Z0; \
 	VMOVDQA64 Z0, (t*64)(R12)
 
@@ -90,10 +222,10 @@ TEXT ·tile5VBMI4(SB), 0, $320-8
 	LOADCALL
 	LOADTABLE
 	MASKS
-	CLEAR(0)
-	CLEAR(1)
-	CLEAR(2)
-	CLEAR(3)
+	CLEAR5(0)
+	CLEAR5(1)
+	CLEAR5(2)
+	CLEAR5(3)
 group:
 	START5(0, Z8, Z9, Z10, Z11, Z12)
 	START5(1, Z13, Z14, Z15, Z16, Z17)
@@ -125,8 +257,8 @@ TEXT ·tile5VBMI2(SB), 0, $192-8
 	LOADCALL
 	LOADTABLE
 	MASKS
-	CLEAR(0)
-	CLEAR(1)
+	CLEAR5(0)
+	CLEAR5(1)
 group:
 	START5(0, Z8, Z9, Z10, Z11, Z12)
 	START5(1, Z13, Z14, Z15, Z16, Z17)
@@ -152,7 +284,7 @@ TEXT ·tile5VBMI1(SB), 0, $128-8
 	LOADCALL
 	LOADTABLE
 	MASKS
-	CLEAR(0)
+	CLEAR5(0)
 group:
 	START5(0, Z8, Z9, Z10, Z11, Z12)
 	ADDQ $4, R9
@@ -169,35 +301,3 @@ block:
 	DECQ R10
 	JNZ group
 	FINISH
-
-// func unpack5VBMI(dst *[64]byte, codes *byte, blocks int)
-TEXT ·unpack5VBMI(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ blocks+16(FP), CX
-	LOADTABLE
-	BYTEMASK(0x03, Z28)
-block:
-	VMOVDQU64 (SI), Z0
-	PREFETCHT0 2048(SI)
-	REMAINDER
-	DIGITS
-	VPSRLW $2, Z1, Z2
-	VPSRLW $4, Z1, Z3
-	VPSRLW $6, Z1, Z4
-	VPANDQ Z28, Z0, Z0 // 81 & 3 = 1, 162 & 3 = 2
-	VPANDQ Z28, Z1, Z1
-	VPANDQ Z28, Z2, Z2
-	VPANDQ Z28, Z3, Z3
-	VPANDQ Z28, Z4, Z4
-	VMOVDQU64 Z1, (DI)
-	VMOVDQU64 Z2, 128(DI)
-	VMOVDQU64 Z3, 256(DI)
-	VMOVDQU64 Z4, 384(DI)
-	VMOVDQU64 Z0, 512(DI)
-	ADDQ $64, SI
-	ADDQ $640, DI
-	DECQ CX
-	JNZ block
-	VZEROUPPER
-	RET

@@ -4,6 +4,120 @@
 #include "go_asm.h"
 #include "vnni_amd64.h"
 
+// ---- 8, 16 and 24 tokens: weights are unpacked once a block and serve every token. Z0-Z3 the four crumbs, Z4 mask.
+
+#define UNPACK \
+	VMOVDQU64 (SI), Z0; \
+	VPSRLW $2, Z0, Z1; \
+	VPSRLW $4, Z0, Z2; \
+	VPSRLW $6, Z0, Z3; \
+	VPANDQ Z4, Z0, Z0; \
+	VPANDQ Z4, Z1, Z1; \
+	VPANDQ Z4, Z2, Z2; \
+	VPANDQ Z4, Z3, Z3
+
+// func tileVNNI24(c *tile)
+TEXT ·tileVNNI24(SB), 0, $1600-8
+	LOADCALL
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+	EACHB(CLEAR)
+	EACHC(CLEAR)
+group:
+	EACHA(START)
+	EACHB(START)
+	EACHC(START)
+	ADDQ $(24*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK
+	DOTA(0, Z0)
+	DOTB(32, Z0)
+	DOTC(64, Z0)
+	DOTA(96, Z1)
+	DOTB(128, Z1)
+	DOTC(160, Z1)
+	DOTA(192, Z2)
+	DOTB(224, Z2)
+	DOTC(256, Z2)
+	DOTA(288, Z3)
+	DOTB(320, Z3)
+	DOTC(352, Z3)
+	ADDQ $64, SI
+	ADDQ $(24*16), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	EACHB(FOLD)
+	EACHC(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
+// func tileVNNI16(c *tile)
+TEXT ·tileVNNI16(SB), 0, $1088-8
+	LOADCALL
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+	EACHB(CLEAR)
+group:
+	EACHA(START)
+	EACHB(START)
+	ADDQ $(16*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK
+	DOTA(0, Z0)
+	DOTB(32, Z0)
+	DOTA(64, Z1)
+	DOTB(96, Z1)
+	DOTA(128, Z2)
+	DOTB(160, Z2)
+	DOTA(192, Z3)
+	DOTB(224, Z3)
+	ADDQ $64, SI
+	ADDQ $(16*16), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	EACHB(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
+// func tileVNNI8(c *tile)
+TEXT ·tileVNNI8(SB), 0, $576-8
+	LOADCALL
+	BYTEMASK(0x03, Z4)
+	VPXORQ Z0, Z0, Z0
+	EACHA(CLEAR)
+group:
+	EACHA(START)
+	ADDQ $(8*4), R9
+	MOVQ tile_blocks(AX), R11
+block:
+	UNPACK
+	DOTA(0, Z0)
+	DOTA(32, Z1)
+	DOTA(64, Z2)
+	DOTA(96, Z3)
+	ADDQ $64, SI
+	ADDQ $(8*16), R8
+	DECQ R11
+	JNZ block
+	VCVTPH2PS (DI), Z0
+	ADDQ $32, DI
+	EACHA(FOLD)
+	DECQ R10
+	JNZ group
+	FINISH
+
 // ---- 1, 2 and 4 tokens: weights are masked in place and each crumb has its own sum per token, scaled by 4^crumb,
 // which hides the latency of VPDPBUSD and saves the shifts. Z0-Z4 block and crumbs, Z5 scales, Z8-Z23 int32 sums
 // [token][crumb], Z24-Z27 float sums, Z28-Z31 masks.

@@ -5,7 +5,7 @@
 #include "vnni_amd64.h"
 
 // The core: Z0-Z11 int32 sums of the first tile, Z12-Z23 of the second, Z24 Z25 their weights, Z26-Z29 activations,
-// Z31 the bits of 1.5*2^23.
+// Z30 the shift and Z31 the start of wide.
 //
 // AX call, BX weights, CX dwords left in the group, SI DI scales, R8 activations, R9 negated sums, R10 float sums,
 // R11 sums of a group that is not over, R12 strips left, R13 groups left, DX 64 bytes of the frame, aligned, with the
@@ -22,8 +22,9 @@
 	ANDQ $~63, DX; \
 	MOVL $((1<<tokens)-1), CX; \
 	KMOVW CX, K1; \
-	MOVL $0x4B400000, CX; \
-	VPBROADCASTD CX, Z31
+	MOVL wide_start(AX), CX; \
+	VPBROADCASTD CX, Z31; \
+	VMOVD wide_shift(AX), X30
 
 #define LOADSTRIP \
 	MOVQ R8, 64(DX); \
@@ -45,6 +46,7 @@
 #define STARTS(tokens) \
 	VMOVDQU32.Z (R9), K1, Z24; \
 	ADDQ $(tokens*4), R9; \
+	VPSLLD X30, Z24, Z24; \
 	VPADDD Z31, Z24, Z24; \
 	VMOVDQA64 Z24, (DX)
 
@@ -67,7 +69,61 @@
 	VMULPS Z31, Z24, Z26; \
 	VMULPS Z31, Z25, Z27
 
-#define START(t, a, b) \
+// EXACTSCALES and EXACTFOLD are for sums of all of int32.
+#define EXACTSCALES \
+	VCVTPH2PS (SI), Z24; \
+	VCVTPH2PS (DI), Z25; \
+	ADDQ $32, SI; \
+	ADDQ $32, DI
+
+#define EXACTFOLD1(at, a, scale) \
+	VCVTDQ2PS a, a; \
+	VMULPS scale, a, a; \
+	VADDPS ((at)*64)(R10), a, a; \
+	VMOVUPS a, ((at)*64)(R10)
+
+#define EXACTFOLD12(t, a, b) \
+	EXACTFOLD1(t, a, Z24); \
+	EXACTFOLD1(t+12, b, Z25)
+
+#define EXACTFOLD8(t, a, b) \
+	EXACTFOLD1(t, a, Z24); \
+	EXACTFOLD1(t+8, b, Z25)
+
+// MXFP4SCALES makes 2^(e-127) of the scale bytes: e is the exponent of a float32, but for 0, whose power is below the
+// normal ones, and 255, which is NaN.
+#define MXFP4SCALES \
+	MOVL $255, CX; \
+	VPBROADCASTD CX, Z26; \
+	MOVL $0x00400000, CX; \
+	VPBROADCASTD CX, Z27; \
+	VPMOVZXBD (SI), Z24; \
+	VPMOVZXBD (DI), Z25; \
+	ADDQ $16, SI; \
+	ADDQ $16, DI; \
+	VPCMPEQD Z26, Z24, K2; \
+	VPCMPEQD Z26, Z25, K3; \
+	VPSLLD $23, Z24, Z24; \
+	VPSLLD $23, Z25, Z25; \
+	VPMAXUD Z27, Z24, Z24; \
+	VPMAXUD Z27, Z25, Z25; \
+	VPTERNLOGD $0xFF, Z24, Z24, K2, Z24; \
+	VPTERNLOGD $0xFF, Z25, Z25, K3, Z25
+
+#define MXFP4FOLD1(at, a, scale) \
+	VSUBPS Z31, a, a; \
+	VFMADD213PS ((at)*64)(R10), scale, a; \
+	VMOVUPS a, ((at)*64)(R10)
+
+#define MXFP4FOLD12(t, a, b) \
+	MXFP4FOLD1(t, a, Z24); \
+	MXFP4FOLD1(t+12, b, Z25)
+
+#define MXFP4FOLD8(t, a, b) \
+	MXFP4FOLD1(t, a, Z24); \
+	MXFP4FOLD1(t+8, b, Z25)
+
+#define WIDESTART(t, a, b) \
 	VPBROADCASTD ((t)*4)(DX), a; \
 	VMOVDQA64 a, b
 
@@ -92,7 +148,7 @@
 	VMOVDQU64 ((2*t)*64)(R11), a; \
 	VMOVDQU64 ((2*t+1)*64)(R11), b
 
-#define EACH8(op) \
+#define WIDE8(op) \
 	op(0, Z0, Z12); \
 	op(1, Z1, Z13); \
 	op(2, Z2, Z14); \
@@ -102,8 +158,8 @@
 	op(6, Z6, Z18); \
 	op(7, Z7, Z19)
 
-#define EACH12(op) \
-	EACH8(op); \
+#define WIDE12(op) \
+	WIDE8(op); \
 	op(8, Z8, Z20); \
 	op(9, Z9, Z21); \
 	op(10, Z10, Z22); \
@@ -126,79 +182,66 @@
 	DOT(10, Z28, Z10, Z22); \
 	DOT(11, Z29, Z11, Z23)
 
+// CORE is a whole kernel; CX is free for scales.
+#define CORE(tokens, each, dots, scales, fold) \
+	LOADWIDE(tokens); \
+strip: \
+	LOADSTRIP; \
+	CMPQ wide_resume(AX), $0; \
+	JNE resume; \
+group: \
+	STARTS(tokens); \
+	each(WIDESTART); \
+begun: \
+	MOVQ wide_dwords(AX), CX; \
+dword: \
+	WEIGHTS; \
+	dots; \
+	ADDQ $(tokens*4), R8; \
+	DECQ CX; \
+	JNZ dword; \
+	CMPQ wide_suspend(AX), $0; \
+	JNE suspend; \
+	scales; \
+	each(fold); \
+	DECQ R13; \
+	JNZ group; \
+next: \
+	NEXTSTRIP; \
+	DECQ R12; \
+	JNZ strip; \
+	VZEROUPPER; \
+	RET; \
+resume: \
+	each(RESTORE); \
+	JMP begun; \
+suspend: \
+	each(SAVE); \
+	JMP next
+
 // func wide12(c *wide)
 TEXT ·wide12(SB), 0, $144-8
-	LOADWIDE(12)
-strip:
-	LOADSTRIP
-	CMPQ wide_resume(AX), $0
-	JNE resume
-group:
-	STARTS(12)
-	EACH12(START)
-begun:
-	MOVQ wide_dwords(AX), CX
-dword:
-	WEIGHTS
-	DOT12
-	ADDQ $(12*4), R8
-	DECQ CX
-	JNZ dword
-	CMPQ wide_suspend(AX), $0
-	JNE suspend
-	SCALES
-	EACH12(FOLD12)
-	DECQ R13
-	JNZ group
-next:
-	NEXTSTRIP
-	DECQ R12
-	JNZ strip
-	VZEROUPPER
-	RET
-resume:
-	EACH12(RESTORE)
-	JMP begun
-suspend:
-	EACH12(SAVE)
-	JMP next
+	CORE(12, WIDE12, DOT12, SCALES, FOLD12)
 
 // func wide8(c *wide)
 TEXT ·wide8(SB), 0, $144-8
-	LOADWIDE(8)
-strip:
-	LOADSTRIP
-	CMPQ wide_resume(AX), $0
-	JNE resume
-group:
-	STARTS(8)
-	EACH8(START)
-begun:
-	MOVQ wide_dwords(AX), CX
-dword:
-	WEIGHTS
-	DOT8
-	ADDQ $(8*4), R8
-	DECQ CX
-	JNZ dword
-	CMPQ wide_suspend(AX), $0
-	JNE suspend
-	SCALES
-	EACH8(FOLD8)
-	DECQ R13
-	JNZ group
-next:
-	NEXTSTRIP
-	DECQ R12
-	JNZ strip
-	VZEROUPPER
-	RET
-resume:
-	EACH8(RESTORE)
-	JMP begun
-suspend:
-	EACH8(SAVE)
-	JMP next
+	CORE(8, WIDE8, DOT8, SCALES, FOLD8)
+
+// func wideExact12(c *wide)
+TEXT ·wideExact12(SB), 0, $144-8
+	CORE(12, WIDE12, DOT12, EXACTSCALES, EXACTFOLD12)
+
+// func wideExact8(c *wide)
+TEXT ·wideExact8(SB), 0, $144-8
+	CORE(8, WIDE8, DOT8, EXACTSCALES, EXACTFOLD8)
+
+// func wideMXFP4x12(c *wide)
+TEXT ·wideMXFP4x12(SB), 0, $144-8
+	CORE(12, WIDE12, DOT12, MXFP4SCALES, MXFP4FOLD12)
+
+// func wideMXFP4x8(c *wide)
+TEXT ·wideMXFP4x8(SB), 0, $144-8
+	CORE(8, WIDE8, DOT8, MXFP4SCALES, MXFP4FOLD8)
 
 // func finishVNNI(c *tile, acc *[16]float32)
 TEXT ·finishVNNI(SB), NOSPLIT, $0-16
@@ -209,28 +252,38 @@ TEXT ·finishVNNI(SB), NOSPLIT, $0-16
 // The codes that the next segment needs are fetched while this one is multiplied.
 #define AHEAD 2048
 
-// func unpack2VNNI(dst *[64]byte, codes *byte, blocks int)
-TEXT ·unpack2VNNI(SB), NOSPLIT, $0-24
+// func unpackInt4VNNI(dst *[64]byte, codes *byte, blocks int)
+TEXT ·unpackInt4VNNI(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
 	MOVQ codes+8(FP), SI
 	MOVQ blocks+16(FP), CX
-	BYTEMASK(0x03, Z4)
+	BYTEMASK(0x0F, Z4)
 block:
 	VMOVDQU64 (SI), Z0
 	PREFETCHT0 AHEAD(SI)
-	VPSRLW $2, Z0, Z1
-	VPSRLW $4, Z0, Z2
-	VPSRLW $6, Z0, Z3
+	VPSRLW $4, Z0, Z1
 	VPANDQ Z4, Z0, Z0
 	VPANDQ Z4, Z1, Z1
-	VPANDQ Z4, Z2, Z2
-	VPANDQ Z4, Z3, Z3
 	VMOVDQU64 Z0, (DI)
 	VMOVDQU64 Z1, 128(DI)
-	VMOVDQU64 Z2, 256(DI)
-	VMOVDQU64 Z3, 384(DI)
 	ADDQ $64, SI
-	ADDQ $512, DI
+	ADDQ $256, DI
+	DECQ CX
+	JNZ block
+	VZEROUPPER
+	RET
+
+// func unpackInt8VNNI(dst *[64]byte, codes *byte, blocks int)
+TEXT ·unpackInt8VNNI(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ codes+8(FP), SI
+	MOVQ blocks+16(FP), CX
+block:
+	VMOVDQU64 (SI), Z0
+	PREFETCHT0 AHEAD(SI)
+	VMOVDQU64 Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $128, DI
 	DECQ CX
 	JNZ block
 	VZEROUPPER

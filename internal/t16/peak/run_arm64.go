@@ -5,12 +5,21 @@ package peak
 import "golang.org/x/sys/cpu"
 
 func run(rounds int) (macsPerRound int) {
-	if !cpu.ARM64.HasASIMDDP {
-		return 0
+	switch {
+	case cpu.ARM64.HasI8MM:
+		mmla(rounds)
+		return 24 * 32
+	case cpu.ARM64.HasASIMDDP:
+		dot(rounds)
+		return 24 * 16
 	}
-	dot(rounds)
-	return 24 * 16
+	return 0
 }
+
+// mmla does rounds > 0 rounds of 24 independent USMMLA of 32.
+//
+//go:noescape
+func mmla(rounds int)
 
 // dot does rounds > 0 rounds of 24 independent SDOT of 16.
 //

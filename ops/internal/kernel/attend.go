@@ -94,5 +94,7 @@ func ExpSink(dst, scores []float32, sink float32) (sum float32) {
 	checkLen("scores", len(scores), len(dst))
 	m := max(Max(scores), sink) + 0
 	expSub(dst, scores, m)
-	return Sum(dst) + exp32(sink-m)
+	rest := [lanes]float32{sink}
+	expSubBlocks(rest[:], rest[:], m)
+	return Sum(dst) + rest[0]
 }

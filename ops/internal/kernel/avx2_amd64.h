@@ -13,3 +13,16 @@
 	VSHUFPS $lo, y, x, Y0 \
 	VSHUFPS $hi, y, x, Y1 \
 	VADDPS  Y1, Y0, x
+
+// STORE folds the four products of a strip, whose lanes are Y4-Y11, and stores
+// them.
+#define STORE \
+	FOLD2(Y4, Y5, Y8, Y9)     \
+	FOLD2(Y6, Y7, Y10, Y11)   \
+	HALVE(0x44, 0xEE, Y4, Y6) \
+	HALVE(0x88, 0xDD, Y4, Y4) \
+	VEXTRACTF128 $1, Y4, X5   \
+	VMOVLHPS X5, X4, X4       \
+	MOVQ     s+0(FP), R9      \
+	VMOVUPS  X4, strip_out(R9) \
+	VZEROUPPER

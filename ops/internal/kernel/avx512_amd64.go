@@ -124,17 +124,3 @@ func decodeF16AVX512(dst *float32, src *byte, n int)
 //
 //go:noescape
 func decodeMXFP4AVX512(dst *float32, blocks, scales *byte, n int, codes *[16]float32, factors *[256]float32)
-
-// decodeInt8AVX512 computes, for n a multiple of 16:
-//
-//	for i := range n { dst[i] = float32(src[i]) * scale }
-//
-//go:noescape
-func decodeInt8AVX512(dst *float32, src *int8, scale float32, n int)
-
-// decodeInt4AVX512 computes, for group a multiple of 16:
-//
-//	for g := range n { for i := range group { dst[group*g+i] = values[nibble(codes, group*g+i)] * scales[g] } }
-//
-//go:noescape
-func decodeInt4AVX512(dst *float32, codes *byte, scales *float32, n, group int, values *[16]float32)

@@ -27,7 +27,7 @@ func quarter(x []float64) float64 {
 // mean of a shared machine measures its other users.
 func BenchmarkMatMulNT(b *testing.B) {
 	eachISA(b, func(b *testing.B, name string) {
-		for _, s := range [][3]int{{512, 384, 384}, {64, 2880, 2880}, {64, 2880, 4096}, {4, 2880, 2880}, {3, 2880, 2880}, {2, 2880, 2880}, {1, 2880, 2880}, {1, 32, 2880}, {64, 512, 64}} {
+		for _, s := range [][3]int{{512, 384, 384}, {128, 128, 512}, {512, 60, 2880}, {64, 60, 2880}, {512, 60, 4096}, {512, 512, 4096}, {64, 2880, 2880}, {512, 2880, 2880}, {64, 2880, 4096}, {4, 2880, 2880}, {3, 2880, 2880}, {2, 2880, 2880}, {1, 2880, 2880}, {1, 32, 2880}, {64, 512, 64}} {
 			b.Run(fmt.Sprintf("rows=%d/cols=%d/k=%d", s[0], s[1], s[2]), func(b *testing.B) {
 				if name == "generic" && s[0] > 1 {
 					b.Skip("seconds a product")

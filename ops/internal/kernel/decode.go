@@ -1,7 +1,5 @@
 package kernel
 
-import "fmt"
-
 // DecodeBF16 widens little-endian bfloat16 values, exactly.
 //
 // Shapes: dst [N], src [2·N] bytes of any alignment.
@@ -43,40 +41,5 @@ func DecodeMXFP4(dst []float32, blocks, scales []byte) {
 	checkLen("blocks", len(blocks), 16*len(scales))
 	if len(scales) > 0 {
 		decodeMXFP4(dst, blocks, scales)
-	}
-}
-
-// DecodeInt8 computes dst = src·scale, rounded once.
-//
-// Shapes: dst, src [N].
-func DecodeInt8(dst []float32, src []int8, scale float32) {
-	checkLen("src", len(src), len(dst))
-	n := len(dst) &^ (lanes - 1)
-	if n > 0 {
-		decodeInt8(dst[:n], src[:n], scale)
-	}
-	if n < len(dst) {
-		decodeInt8Generic(dst[n:], src[n:], scale)
-	}
-}
-
-// DecodeInt4 dequantizes signed four-bit codes with one scale a group: dst[2i]
-// is the low and dst[2i+1] the high nibble of codes[i], times the scale of its
-// group, rounded once. group is even.
-//
-// Shapes: dst [group·G], codes [group·G/2], scales [G].
-func DecodeInt4(dst []float32, codes []byte, scales []float32, group int) {
-	checkLen("dst", len(dst), group*len(scales))
-	checkLen("codes", 2*len(codes), len(dst))
-	if len(scales) == 0 {
-		return
-	}
-	if group < 2 || group%2 != 0 {
-		panic(fmt.Sprintf("kernel: int4 groups of %d", group))
-	}
-	if group%lanes == 0 {
-		decodeInt4(dst, codes, scales, group)
-	} else {
-		decodeInt4Generic(dst, codes, scales, group)
 	}
 }

@@ -192,23 +192,3 @@ func decodeMXFP4(dst []float32, blocks, scales []byte) {
 		decodeMXFP4Generic(dst, blocks, scales)
 	}
 }
-
-func decodeInt8(dst []float32, src []int8, scale float32) {
-	if useAVX512 {
-		decodeInt8AVX512(&dst[0], &src[0], scale, len(dst))
-	} else if useAVX2 {
-		decodeInt8AVX2(&dst[0], &src[0], scale, len(dst))
-	} else {
-		decodeInt8Generic(dst, src, scale)
-	}
-}
-
-func decodeInt4(dst []float32, codes []byte, scales []float32, group int) {
-	if useAVX512 {
-		decodeInt4AVX512(&dst[0], &codes[0], &scales[0], len(scales), group, &int4)
-	} else if useAVX2 {
-		decodeInt4AVX2(&dst[0], &codes[0], &scales[0], len(scales), group)
-	} else {
-		decodeInt4Generic(dst, codes, scales, group)
-	}
-}

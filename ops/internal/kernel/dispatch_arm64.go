@@ -140,15 +140,3 @@ func decodeMXFP4(dst []float32, blocks, scales []byte) {
 		decodeMXFP4Generic(dst, blocks, scales)
 	}
 }
-
-func decodeInt8(dst []float32, src []int8, scale float32) {
-	if useNEON {
-		decodeInt8NEON(&dst[0], &src[0], scale, len(dst))
-	} else {
-		decodeInt8Generic(dst, src, scale)
-	}
-}
-
-func decodeInt4(dst []float32, codes []byte, scales []float32, group int) {
-	decodeInt4Generic(dst, codes, scales, group)
-}

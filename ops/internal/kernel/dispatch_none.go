@@ -26,8 +26,3 @@ func rotate(d0, d1, x0, x1, cos, sin []float32)        { rotateGeneric(d0, d1, x
 func decodeBF16(dst []float32, src []byte)             { decodeBF16Generic(dst, src) }
 func decodeF16(dst []float32, src []byte)              { decodeF16Generic(dst, src) }
 func decodeMXFP4(dst []float32, blocks, scales []byte) { decodeMXFP4Generic(dst, blocks, scales) }
-func decodeInt8(dst []float32, src []int8, s float32)  { decodeInt8Generic(dst, src, s) }
-
-func decodeInt4(dst []float32, codes []byte, scales []float32, group int) {
-	decodeInt4Generic(dst, codes, scales, group)
-}

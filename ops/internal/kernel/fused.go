@@ -22,8 +22,6 @@ type format int
 const (
 	formatBF16 format = iota
 	formatMXFP4
-	formatInt8
-	formatInt4
 )
 
 // strip is what one call of a fused kernel multiplies: a few rows of weights by
@@ -36,8 +34,8 @@ type strip struct {
 	scales unsafe.Pointer // of the first row
 	lds    int            // bytes from row to row
 	k      int
-	group  int      // weights per scale, int4
-	values *float32 // value of every nibble: int4, or under every scale byte, MXFP4
+	values *float32 // value of every nibble under every scale byte, MXFP4
+	halves *byte    // MXFP4: the same as bfloat16, see mxfp4Halves
 }
 
 // MulBF16 computes dst = X·Wᵀ of bfloat16 weights: DecodeBF16 to scratch, then
@@ -62,7 +60,9 @@ func MulBF16(dst []float32, ldd int, x []float32, m int, w []byte, n, k int, scr
 // Shapes: x [m, k], blocks [n, k/32, 16], scales [n, k/32], dst [m, n] with row
 // stride ldd, scratch [n·k].
 func MulMXFP4(dst []float32, ldd int, x []float32, m int, blocks, scales []byte, n, k int, scratch []float32) {
-	checkGroups(k, 32)
+	if k%32 != 0 {
+		panic(fmt.Sprintf("kernel: MXFP4 blocks of 32 do not divide rows of %d", k))
+	}
 	checkLen("blocks", 2*len(blocks), n*k)
 	checkLen("scales", 32*len(scales), n*k)
 	if !fuses(m, n, k) {
@@ -71,53 +71,8 @@ func MulMXFP4(dst []float32, ldd int, x []float32, m int, blocks, scales []byte,
 		return
 	}
 	s := strip{w: unsafe.Pointer(&blocks[0]), ldw: k / 2, scales: unsafe.Pointer(&scales[0]), lds: k / 32, k: k,
-		values: &mxfp4[0][0]}
+		values: &mxfp4[0][0], halves: &mxfp4Halves[0][0][0]}
 	s.mul(formatMXFP4, dst, ldd, x, m, n)
-}
-
-// MulInt8 computes dst = X·Wᵀ of 8-bit weights with one scale a row: DecodeInt8
-// of every row to scratch, then MatMulNT, or the same bits without scratch.
-//
-// Shapes: x [m, k], codes [n, k], scales [n], dst [m, n] with row stride ldd,
-// scratch [n·k].
-func MulInt8(dst []float32, ldd int, x []float32, m int, codes []int8, scales []float32, n, k int, scratch []float32) {
-	checkLen("codes", len(codes), n*k)
-	checkLen("scales", len(scales), n)
-	if !fuses(m, n, k) {
-		for r, s := range scales {
-			DecodeInt8(scratch[r*k:(r+1)*k], codes[r*k:(r+1)*k], s)
-		}
-		MatMulNT(dst, ldd, x, k, scratch, k, m, n, k, false)
-		return
-	}
-	s := strip{w: unsafe.Pointer(&codes[0]), ldw: k, scales: unsafe.Pointer(&scales[0]), lds: 4, k: k}
-	s.mul(formatInt8, dst, ldd, x, m, n)
-}
-
-// MulInt4 computes dst = X·Wᵀ of 4-bit weights with one scale a group along a
-// row: DecodeInt4 to scratch, then MatMulNT, or the same bits without scratch.
-// group is even and divides k.
-//
-// Shapes: x [m, k], codes [n, k/2], scales [n, k/group], dst [m, n] with row
-// stride ldd, scratch [n·k].
-func MulInt4(dst []float32, ldd int, x []float32, m int, codes []byte, scales []float32, group, n, k int, scratch []float32) {
-	checkGroups(k, group)
-	checkLen("codes", 2*len(codes), n*k)
-	checkLen("scales", group*len(scales), n*k)
-	if !fuses(m, n, k) || group%lanes != 0 {
-		DecodeInt4(scratch[:n*k], codes, scales, group)
-		MatMulNT(dst, ldd, x, k, scratch, k, m, n, k, false)
-		return
-	}
-	s := strip{w: unsafe.Pointer(&codes[0]), ldw: k / 2, scales: unsafe.Pointer(&scales[0]), lds: 4 * (k / group), k: k,
-		group: group, values: &int4[0]}
-	s.mul(formatInt4, dst, ldd, x, m, n)
-}
-
-func checkGroups(k, group int) {
-	if group < 2 || group%2 != 0 || k%group != 0 {
-		panic(fmt.Sprintf("kernel: groups of %d do not divide rows of %d", group, k))
-	}
 }
 
 // fuses tells whether the fused kernels take a product: few tokens, since for

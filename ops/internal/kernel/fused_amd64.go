@@ -41,10 +41,6 @@ func mulStrip1AVX512(f format, s *strip) {
 		mulBF16x1AVX512(s)
 	case formatMXFP4:
 		mulMXFP4x1AVX512(s)
-	case formatInt8:
-		mulInt8x1AVX512(s)
-	case formatInt4:
-		mulInt4x1AVX512(s)
 	}
 }
 
@@ -54,10 +50,6 @@ func mulStrip4AVX512(f format, s *strip) {
 		mulBF16x4AVX512(s)
 	case formatMXFP4:
 		mulMXFP4x4AVX512(s)
-	case formatInt8:
-		mulInt8x4AVX512(s)
-	case formatInt4:
-		mulInt4x4AVX512(s)
 	}
 }
 
@@ -67,10 +59,6 @@ func mulStrip1AVX2(f format, s *strip) {
 		mulBF16x1AVX2(s)
 	case formatMXFP4:
 		mulMXFP4x1AVX2(s)
-	case formatInt8:
-		mulInt8x1AVX2(s)
-	case formatInt4:
-		mulInt4x1AVX2(s)
 	}
 }
 
@@ -80,16 +68,12 @@ func mulStrip4AVX2(f format, s *strip) {
 		mulBF16x4AVX2(s)
 	case formatMXFP4:
 		mulMXFP4x4AVX2(s)
-	case formatInt8:
-		mulInt8x4AVX2(s)
-	case formatInt4:
-		mulInt4x4AVX2(s)
 	}
 }
 
 // The fused kernels compute, for rows r and tokens t of a strip (four rows by
 // one token x1, four tokens x4; x4AVX2 takes one row), with k a multiple of 16,
-// of 32 for MXFP4, of group and group of 16 for int4:
+// of 32 for MXFP4:
 //
 //	for i := range k { lane[t][r][i%16] = fma(weight(r, i), x[t][i], lane[t][r][i%16]) }
 //	out[t][r] = foldLanes(lane[t][r])
@@ -110,18 +94,6 @@ func mulMXFP4x1AVX512(s *strip)
 func mulMXFP4x4AVX512(s *strip)
 
 //go:noescape
-func mulInt8x1AVX512(s *strip)
-
-//go:noescape
-func mulInt8x4AVX512(s *strip)
-
-//go:noescape
-func mulInt4x1AVX512(s *strip)
-
-//go:noescape
-func mulInt4x4AVX512(s *strip)
-
-//go:noescape
 func mulBF16x1AVX2(s *strip)
 
 //go:noescape
@@ -132,15 +104,3 @@ func mulMXFP4x1AVX2(s *strip)
 
 //go:noescape
 func mulMXFP4x4AVX2(s *strip)
-
-//go:noescape
-func mulInt8x1AVX2(s *strip)
-
-//go:noescape
-func mulInt8x4AVX2(s *strip)
-
-//go:noescape
-func mulInt4x1AVX2(s *strip)
-
-//go:noescape
-func mulInt4x4AVX2(s *strip)

@@ -31,18 +31,6 @@
 	VXORPS Y10, Y10, Y10      \
 	VXORPS Y11, Y11, Y11
 
-// STORE folds the four products and stores them.
-#define STORE \
-	FOLD2(Y4, Y5, Y8, Y9)     \
-	FOLD2(Y6, Y7, Y10, Y11)   \
-	HALVE(0x44, 0xEE, Y4, Y6) \
-	HALVE(0x88, 0xDD, Y4, Y4) \
-	VEXTRACTF128 $1, Y4, X5   \
-	VMOVLHPS X5, X4, X4       \
-	MOVQ     s+0(FP), R9      \
-	VMOVUPS  X4, strip_out(R9) \
-	VZEROUPPER
-
 #define X1 \
 	VMOVUPS (AX)(CX*4), Y0   \
 	VMOVUPS 32(AX)(CX*4), Y1
@@ -69,36 +57,12 @@
 	VPSLLD    $16, Y2, Y2 \
 	VPSLLD    $16, Y3, Y3
 
-#define INT8(lo, hi, scale) \
-	VPMOVSXBD lo, Y2        \
-	VPMOVSXBD hi, Y3        \
-	VCVTDQ2PS Y2, Y2        \
-	VCVTDQ2PS Y3, Y3        \
-	VMULPS    scale, Y2, Y2 \
-	VMULPS    scale, Y3, Y3
-
-// counts brings code i of eight to the end, or to the front, of dword i.
+// counts brings code i of eight to the end of dword i.
 DATA counts<>+0(SB)/8, $0x0000000400000000
 DATA counts<>+8(SB)/8, $0x0000000C00000008
 DATA counts<>+16(SB)/8, $0x0000001400000010
 DATA counts<>+24(SB)/8, $0x0000001C00000018
-DATA counts<>+32(SB)/8, $0x000000180000001C
-DATA counts<>+40(SB)/8, $0x0000001000000014
-DATA counts<>+48(SB)/8, $0x000000080000000C
-DATA counts<>+56(SB)/8, $0x0000000000000004
-GLOBL counts<>(SB), RODATA|NOPTR, $64
-
-#define INT4(lo, hi, counts, scale) \
-	VPBROADCASTD lo, Y2         \
-	VPBROADCASTD hi, Y3         \
-	VPSLLVD      counts, Y2, Y2 \
-	VPSLLVD      counts, Y3, Y3 \
-	VPSRAD       $28, Y2, Y2    \
-	VPSRAD       $28, Y3, Y3    \
-	VCVTDQ2PS    Y2, Y2         \
-	VCVTDQ2PS    Y3, Y3         \
-	VMULPS       scale, Y2, Y2  \
-	VMULPS       scale, Y3, Y3
+GLOBL counts<>(SB), RODATA|NOPTR, $32
 
 // TABLE loads the eight magnitudes of an MXFP4 code under the scale at ptr.
 #define TABLE(ptr) \
@@ -119,15 +83,6 @@ GLOBL counts<>(SB), RODATA|NOPTR, $64
 #define MXFP4(lo, hi) \
 	E2M1(lo, Y2) \
 	E2M1(hi, Y3)
-
-// BLOCK multiplies one block of one row by one token.
-#define BLOCK(p0, p1, p2, p3, lo, hi) \
-	MXFP4(p0, p1)                       \
-	VFMADD231PS (AX)(CX*4), Y2, lo      \
-	VFMADD231PS 32(AX)(CX*4), Y3, hi    \
-	MXFP4(p2, p3)                       \
-	VFMADD231PS 64(AX)(CX*4), Y2, lo    \
-	VFMADD231PS 96(AX)(CX*4), Y3, hi
 
 #define SIGNS \
 	VMOVDQU  counts<>+0(SB), Y14  \
@@ -180,80 +135,6 @@ loop:
 	STORE
 	RET
 
-// func mulInt8x1AVX2(s *strip)
-TEXT ·mulInt8x1AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*4), R12
-	MOVQ strip_k(R9), R9
-	VBROADCASTSS (DX), Y12
-	VBROADCASTSS 4(DX), Y13
-	VBROADCASTSS 8(DX), Y14
-	VBROADCASTSS 12(DX), Y15
-
-loop:
-	PREFETCHT1 (R12)
-	X1
-	INT8((BX), 8(BX), Y12)
-	FMA1(Y4, Y5)
-	INT8((BX)(R10*1), 8(BX)(R10*1), Y13)
-	FMA1(Y6, Y7)
-	INT8((BX)(R10*2), 8(BX)(R10*2), Y14)
-	FMA1(Y8, Y9)
-	INT8((BX)(R11*1), 8(BX)(R11*1), Y15)
-	FMA1(Y10, Y11)
-	ADDQ $16, BX
-	ADDQ $64, R12
-	ADDQ $16, CX
-	CMPQ CX, R9
-	JLT  loop
-	STORE
-	RET
-
-// func mulInt8x4AVX2(s *strip)
-TEXT ·mulInt8x4AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*1), R12
-	MOVQ strip_k(R9), R9
-	VBROADCASTSS (DX), Y12
-
-loop:
-	PREFETCHT1 (R12)
-	INT8((BX), 8(BX), Y12)
-	FMA4
-	ADDQ $16, BX
-	ADDQ $16, R12
-	ADDQ $16, CX
-	CMPQ CX, R9
-	JLT  loop
-	STORE
-	RET
-
-// func mulMXFP4x1AVX2(s *strip)
-TEXT ·mulMXFP4x1AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*4), R12
-	SIGNS
-
-loop:
-	PREFETCHT1 (R12)
-	TABLE((DX))
-	BLOCK((BX), 4(BX), 8(BX), 12(BX), Y4, Y5)
-	TABLE((DX)(R13*1))
-	BLOCK((BX)(R10*1), 4(BX)(R10*1), 8(BX)(R10*1), 12(BX)(R10*1), Y6, Y7)
-	TABLE((DX)(R13*2))
-	BLOCK((BX)(R10*2), 4(BX)(R10*2), 8(BX)(R10*2), 12(BX)(R10*2), Y8, Y9)
-	LEAQ (DX)(R13*2), R14
-	TABLE((R14)(R13*1))
-	BLOCK((BX)(R11*1), 4(BX)(R11*1), 8(BX)(R11*1), 12(BX)(R11*1), Y10, Y11)
-	INCQ DX
-	ADDQ $16, BX
-	ADDQ $64, R12
-	ADDQ $32, CX
-	CMPQ CX, R15
-	JLT  loop
-	STORE
-	RET
-
 // func mulMXFP4x4AVX2(s *strip)
 TEXT ·mulMXFP4x4AVX2(SB), NOSPLIT, $0-8
 	LOAD
@@ -275,101 +156,4 @@ loop:
 	CMPQ CX, R15
 	JLT  loop
 	STORE
-	RET
-
-// The lanes fill the registers, and the scales of the rows the rest: Y0 holds
-// the counts, the tokens stay in memory.
-//
-// func mulInt4x1AVX2(s *strip)
-TEXT ·mulInt4x1AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*4), R12
-	VMOVDQU counts<>+32(SB), Y0
-	XORQ R15, R15
-
-group:
-	VBROADCASTSS (DX), Y12
-	VBROADCASTSS (DX)(R13*1), Y13
-	VBROADCASTSS (DX)(R13*2), Y14
-	LEAQ (DX)(R13*2), R14
-	VBROADCASTSS (R14)(R13*1), Y15
-	ADDQ $4, DX
-	ADDQ strip_group(R9), R15
-
-loop:
-	PREFETCHT1 (R12)
-	INT4((BX), 4(BX), Y0, Y12)
-	VFMADD231PS (AX)(CX*4), Y2, Y4
-	VFMADD231PS 32(AX)(CX*4), Y3, Y5
-	INT4((BX)(R10*1), 4(BX)(R10*1), Y0, Y13)
-	VFMADD231PS (AX)(CX*4), Y2, Y6
-	VFMADD231PS 32(AX)(CX*4), Y3, Y7
-	INT4((BX)(R10*2), 4(BX)(R10*2), Y0, Y14)
-	VFMADD231PS (AX)(CX*4), Y2, Y8
-	VFMADD231PS 32(AX)(CX*4), Y3, Y9
-	INT4((BX)(R11*1), 4(BX)(R11*1), Y0, Y15)
-	VFMADD231PS (AX)(CX*4), Y2, Y10
-	VFMADD231PS 32(AX)(CX*4), Y3, Y11
-	ADDQ $8, BX
-	ADDQ $32, R12
-	ADDQ $16, CX
-	CMPQ CX, R15
-	JLT  loop
-	CMPQ CX, strip_k(R9)
-	JLT  group
-	STORE
-	RET
-
-// func mulInt4x4AVX2(s *strip)
-TEXT ·mulInt4x4AVX2(SB), NOSPLIT, $0-8
-	LOAD
-	LEAQ (BX)(R10*1), R12
-	VMOVDQU counts<>+32(SB), Y0
-	XORQ R15, R15
-
-group:
-	VBROADCASTSS (DX), Y12
-	ADDQ $4, DX
-	ADDQ strip_group(R9), R15
-
-loop:
-	PREFETCHT1 (R12)
-	INT4((BX), 4(BX), Y0, Y12)
-	FMA4
-	ADDQ $8, BX
-	ADDQ $8, R12
-	ADDQ $16, CX
-	CMPQ CX, R15
-	JLT  loop
-	CMPQ CX, strip_k(R9)
-	JLT  group
-	STORE
-	RET
-
-// func decodeInt4AVX2(dst *float32, codes *byte, scales *float32, n, group int)
-TEXT ·decodeInt4AVX2(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ scales+16(FP), DX
-	MOVQ n+24(FP), CX
-	MOVQ group+32(FP), BX
-	VMOVDQU counts<>+32(SB), Y0
-
-group:
-	VBROADCASTSS (DX), Y12
-	XORQ AX, AX
-
-loop:
-	INT4((SI), 4(SI), Y0, Y12)
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	ADDQ $8, SI
-	ADDQ $64, DI
-	ADDQ $16, AX
-	CMPQ AX, BX
-	JLT  loop
-	ADDQ $4, DX
-	DECQ CX
-	JNZ  group
-	VZEROUPPER
 	RET

@@ -84,11 +84,6 @@
 	VPMOVZXWD ptr, w   \
 	VPSLLD    $16, w, w
 
-#define INT8(ptr, scale, w) \
-	VPMOVSXBD ptr, w      \
-	VCVTDQ2PS w, w        \
-	VMULPS    scale, w, w
-
 // NIBBLES looks 16 codes up in a table of 16 values, one instruction each for
 // the load, the shift and the look-up, which ignores all but the last four bits
 // of an index. The shift leaves code j in dword 2j and code 8+j in dword 2j+1,
@@ -170,17 +165,6 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $192
 	TABLE((R14)(R13*1), Z7)   \
 	INCQ DX
 
-// GROUP scales the sixteen values of int4 for one group of four rows.
-#define GROUP \
-	VMULPS.BCST (DX), Z8, Z4        \
-	VMULPS.BCST (DX)(R13*1), Z8, Z5 \
-	VMULPS.BCST (DX)(R13*2), Z8, Z6 \
-	LEAQ (DX)(R13*2), R14           \
-	VMULPS.BCST (R14)(R13*1), Z8, Z7 \
-	ADDQ $4, DX                     \
-	MOVQ s+0(FP), R9                \
-	ADDQ strip_group(R9), R15
-
 #define ROWS1(off) \
 	NX1                                   \
 	NIBBLES(off(BX), Z4, Z11)             \
@@ -257,64 +241,6 @@ loop:
 	STORE4
 	RET
 
-// func mulInt8x1AVX512(s *strip)
-TEXT ·mulInt8x1AVX512(SB), NOSPLIT, $0-8
-	LOAD
-	MOVQ strip_k(R9), R9
-	ZERO1
-	VBROADCASTSS (DX), Z12
-	VBROADCASTSS 4(DX), Z13
-	VBROADCASTSS 8(DX), Z14
-	VBROADCASTSS 12(DX), Z15
-
-loop:
-	PREFETCHT1 (R12)
-	X1
-	INT8((BX), Z12, Z4)
-	FMA1(Z4, Z16)
-	INT8((BX)(R10*1), Z13, Z5)
-	FMA1(Z5, Z20)
-	INT8((BX)(R10*2), Z14, Z6)
-	FMA1(Z6, Z24)
-	INT8((BX)(R11*1), Z15, Z7)
-	FMA1(Z7, Z28)
-	ADDQ $16, BX
-	ADDQ $64, R12
-	ADDQ $16, CX
-	CMPQ CX, R9
-	JLT  loop
-	STORE1
-	RET
-
-// func mulInt8x4AVX512(s *strip)
-TEXT ·mulInt8x4AVX512(SB), NOSPLIT, $0-8
-	LOAD
-	MOVQ strip_k(R9), R9
-	ZERO4
-	VBROADCASTSS (DX), Z12
-	VBROADCASTSS 4(DX), Z13
-	VBROADCASTSS 8(DX), Z14
-	VBROADCASTSS 12(DX), Z15
-
-loop:
-	PREFETCHT1 (R12)
-	X4
-	INT8((BX), Z12, Z4)
-	FMA4(Z4, Z16, Z17, Z18, Z19)
-	INT8((BX)(R10*1), Z13, Z5)
-	FMA4(Z5, Z20, Z21, Z22, Z23)
-	INT8((BX)(R10*2), Z14, Z6)
-	FMA4(Z6, Z24, Z25, Z26, Z27)
-	INT8((BX)(R11*1), Z15, Z7)
-	FMA4(Z7, Z28, Z29, Z30, Z31)
-	ADDQ $16, BX
-	ADDQ $64, R12
-	ADDQ $16, CX
-	CMPQ CX, R9
-	JLT  loop
-	STORE4
-	RET
-
 // func mulMXFP4x1AVX512(s *strip)
 TEXT ·mulMXFP4x1AVX512(SB), NOSPLIT, $0-8
 	LOAD
@@ -351,54 +277,6 @@ loop:
 	ADDQ $64, R12
 	CMPQ CX, R15
 	JLT  loop
-	ORDER4
-	STORE4
-	RET
-
-// func mulInt4x1AVX512(s *strip)
-TEXT ·mulInt4x1AVX512(SB), NOSPLIT, $0-8
-	LOAD
-	ORDERS
-	VMOVUPS (R9), Z8
-	ZERO1
-	XORQ R15, R15
-
-group:
-	GROUP
-
-loop:
-	PREFETCHT1 (R12)
-	ROWS1(0)
-	ADDQ $8, BX
-	ADDQ $32, R12
-	CMPQ CX, R15
-	JLT  loop
-	CMPQ CX, strip_k(R9)
-	JLT  group
-	ORDER1
-	STORE1
-	RET
-
-// func mulInt4x4AVX512(s *strip)
-TEXT ·mulInt4x4AVX512(SB), NOSPLIT, $0-8
-	LOAD
-	ORDERS
-	VMOVUPS (R9), Z8
-	ZERO4
-	XORQ R15, R15
-
-group:
-	GROUP
-
-loop:
-	PREFETCHT1 (R12)
-	ROWS4(0)
-	ADDQ $8, BX
-	ADDQ $32, R12
-	CMPQ CX, R15
-	JLT  loop
-	CMPQ CX, strip_k(R9)
-	JLT  group
 	ORDER4
 	STORE4
 	RET

@@ -16,7 +16,7 @@ import (
 const coldBytes = 640 << 20
 
 // blockOfRows is how many rows a thread takes at a time, as the operators do.
-const blockOfRows = 64
+const blockOfRows = 60
 
 // parallel runs f for every i < n on some threads.
 func parallel(threads, n int, f func(worker, i int)) {
@@ -51,15 +51,11 @@ type coldWeights struct {
 func newColdWeights(f storedFormat, mem []float32, rows, cols int) coldWeights {
 	copies := max(1, coldBytes/(rows*cols*f.bits/8))
 	n := copies * rows
-	w := storedWeights{n: n, k: cols, group: 64}
+	w := storedWeights{n: n, k: cols}
 	w.codes = unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), n*cols*f.bits/8)
-	floats, bytes := f.scales(w)
-	w.scales, w.bytes = make([]float32, floats), make([]byte, bytes)
+	w.scales = make([]byte, f.scales(w))
 	for i := range w.scales {
-		w.scales[i] = 1
-	}
-	for i := range w.bytes {
-		w.bytes[i] = 127
+		w.scales[i] = 127
 	}
 	return coldWeights{f, mem, w, n, cols}
 }
@@ -68,13 +64,11 @@ func newColdWeights(f storedFormat, mem []float32, rows, cols int) coldWeights {
 func (c coldWeights) block(i int) storedWeights {
 	lo, hi := i*blockOfRows, min((i+1)*blockOfRows, c.rows)
 	part := func(n int) (int, int) { return n / c.rows * lo, n / c.rows * hi }
-	w := storedWeights{n: hi - lo, k: c.cols, group: c.w.group}
+	w := storedWeights{n: hi - lo, k: c.cols}
 	a, b := part(len(c.w.codes))
 	w.codes = c.w.codes[a:b]
 	a, b = part(len(c.w.scales))
 	w.scales = c.w.scales[a:b]
-	a, b = part(len(c.w.bytes))
-	w.bytes = c.w.bytes[a:b]
 	return w
 }
 
@@ -96,7 +90,7 @@ func BenchmarkMulRows(b *testing.B) {
 			rows, cols int
 		}{
 			{"bf16", 4096, 2880}, {"mxfp4", 5760, 2880},
-			{"bf16", 201088, 2880}, {"int8", 201088, 2880}, {"int4", 201088, 2880},
+			{"bf16", 201088, 2880},
 		} {
 			for _, f := range storedFormats {
 				if f.name != s.format {
@@ -125,7 +119,7 @@ func benchMulRows(b *testing.B, c coldWeights, m, threads int) {
 	for w := range scratch {
 		scratch[w] = make([]float32, blockOfRows*c.cols)
 	}
-	bytesPerRow := (len(c.w.codes) + len(c.w.bytes) + 4*len(c.w.scales)) / c.rows
+	bytesPerRow := (len(c.w.codes) + len(c.w.scales)) / c.rows
 	blocks := regionBytes / (bytesPerRow * blockOfRows)
 	region := blocks * blockOfRows * bytesPerRow
 	b.SetBytes(int64(region))

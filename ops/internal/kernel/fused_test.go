@@ -10,10 +10,8 @@ import (
 // storedWeights is [n, k] weights of one format, each operand in an arena.
 type storedWeights struct {
 	codes  []byte
-	scales []float32 // int8, int4
-	bytes  []byte    // scales of MXFP4
+	scales []byte // of MXFP4
 	n, k   int
-	group  int
 }
 
 // storedFormat is one format of fused weights beside its definition.
@@ -21,56 +19,30 @@ type storedFormat struct {
 	name   string
 	unit   int // k is a multiple of it
 	bits   int
-	scales func(w storedWeights) (floats, bytes int)
+	scales func(w storedWeights) int
 	mul    func(dst []float32, ldd int, x []float32, m int, w storedWeights, scratch []float32)
 	decode func(dst []float32, w storedWeights)
 }
 
 var storedFormats = []storedFormat{
 	{"bf16", 1, 16,
-		func(storedWeights) (int, int) { return 0, 0 },
+		func(storedWeights) int { return 0 },
 		func(d []float32, ldd int, x []float32, m int, w storedWeights, scratch []float32) {
 			MulBF16(d, ldd, x, m, w.codes, w.n, w.k, scratch)
 		},
 		func(d []float32, w storedWeights) { decodeBF16Generic(d, w.codes) }},
 	{"mxfp4", 32, 4,
-		func(w storedWeights) (int, int) { return 0, w.n * w.k / 32 },
+		func(w storedWeights) int { return w.n * w.k / 32 },
 		func(d []float32, ldd int, x []float32, m int, w storedWeights, scratch []float32) {
-			MulMXFP4(d, ldd, x, m, w.codes, w.bytes, w.n, w.k, scratch)
+			MulMXFP4(d, ldd, x, m, w.codes, w.scales, w.n, w.k, scratch)
 		},
-		func(d []float32, w storedWeights) { decodeMXFP4Generic(d, w.codes, w.bytes) }},
-	{"int8", 1, 8,
-		func(w storedWeights) (int, int) { return w.n, 0 },
-		func(d []float32, ldd int, x []float32, m int, w storedWeights, scratch []float32) {
-			MulInt8(d, ldd, x, m, signed(w.codes), w.scales, w.n, w.k, scratch)
-		},
-		func(d []float32, w storedWeights) {
-			for r, s := range w.scales {
-				decodeInt8Generic(d[r*w.k:(r+1)*w.k], signed(w.codes[r*w.k:(r+1)*w.k]), s)
-			}
-		}},
-	{"int4", 2, 4,
-		func(w storedWeights) (int, int) { return w.n * w.k / w.group, 0 },
-		func(d []float32, ldd int, x []float32, m int, w storedWeights, scratch []float32) {
-			MulInt4(d, ldd, x, m, w.codes, w.scales, w.group, w.n, w.k, scratch)
-		},
-		func(d []float32, w storedWeights) { decodeInt4Generic(d, w.codes, w.scales, w.group) }},
-}
-
-// groupOf returns the largest of a few group sizes that divides k.
-func groupOf(k int) int {
-	for _, g := range []int{96, 64, 48, 32, 16, 10, 2} {
-		if k%g == 0 {
-			return g
-		}
-	}
-	return 2
+		func(d []float32, w storedWeights) { decodeMXFP4Generic(d, w.codes, w.scales) }},
 }
 
 // draw fills weights against the ends of their arenas with random codes; the
-// scales are of a kind, those of MXFP4 any byte unless that kind is normal.
+// scales of MXFP4 are any byte unless their kind is normal.
 func (f storedFormat) draw(r *rand.Rand, n, k int, values string, codes, scales arena) storedWeights {
-	w := storedWeights{n: n, k: k, group: groupOf(k)}
+	w := storedWeights{n: n, k: k}
 	w.codes = codes.bytes(n*k*f.bits/8, atEnd)
 	for i := range w.codes {
 		w.codes[i] = byte(r.Uint32())
@@ -81,20 +53,16 @@ func (f storedFormat) draw(r *rand.Rand, n, k int, values string, codes, scales 
 			copy(w.codes[2*i:], unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(&v), 2)), 2))
 		}
 	}
-	floats, bytes := f.scales(w)
-	w.scales, w.bytes = scales.floats(floats, atEnd), scales.bytes(bytes, atEnd)
-	if floats > 0 {
-		fill(r, w.scales, fills[values])
-	}
-	for i := range w.bytes {
-		w.bytes[i] = byte(r.Uint32())
+	w.scales = scales.bytes(f.scales(w), atEnd)
+	for i := range w.scales {
+		w.scales[i] = byte(r.Uint32())
 		switch values {
 		case "normal":
-			w.bytes[i] = 120 + w.bytes[i]%8
+			w.scales[i] = 120 + w.scales[i]%8
 		case "tiny":
-			w.bytes[i] %= 24
+			w.scales[i] %= 24
 		case "finite":
-			w.bytes[i] = 230 + w.bytes[i]%25
+			w.scales[i] = 230 + w.scales[i]%25
 		}
 	}
 	return w
@@ -121,7 +89,7 @@ func checkMul(t *testing.T, f storedFormat, m, n, k int, values string, a mulAre
 	dst := a.dst.floats(len(want), atEnd)
 	copy(dst, want)
 	decoded, scratch := make([]float32, n*k), make([]float32, n*k)
-	if fuses(m, n, k) && (f.name != "int4" || w.group%lanes == 0) {
+	if fuses(m, n, k) {
 		scratch = nil // not to be used
 	}
 	f.decode(decoded, w)
@@ -183,9 +151,9 @@ func TestMulRowsHostile(t *testing.T) {
 // nibble at every place of a block under every scale byte, alone.
 func TestMulRowsEveryCode(t *testing.T) {
 	const k = 32
-	w := storedWeights{n: 256, k: k, group: k, codes: make([]byte, 256*k/2), scales: make([]float32, 256), bytes: make([]byte, 256)}
+	w := storedWeights{n: 256, k: k, codes: make([]byte, 256*k/2), scales: make([]byte, 256)}
 	for r := range w.n {
-		w.bytes[r], w.scales[r] = byte(r), e8m0[r]*1.7
+		w.scales[r] = byte(r)
 	}
 	x, dst := make([]float32, 4*k), make([]float32, 4*w.n)
 	decoded, scratch := make([]float32, w.n*k), make([]float32, w.n*k)
@@ -236,7 +204,7 @@ func TestMulRowsAllocatesNothing(t *testing.T) {
 }
 
 func TestMulRowsWrongLengthsPanic(t *testing.T) {
-	x, b, c := make([]float32, 128), make([]byte, 256), make([]int8, 128)
+	x, b := make([]float32, 128), make([]byte, 256)
 	eachISA(t, func(t *testing.T, _ string) {
 		for i, f := range []func(){
 			func() { MulBF16(x, 4, x, 1, b[:255], 4, 32, x) },
@@ -250,13 +218,6 @@ func TestMulRowsWrongLengthsPanic(t *testing.T) {
 			func() { MulMXFP4(x, 4, x, 1, b[:64], b[:3], 4, 32, x) },
 			func() { MulMXFP4(x, 4, x, 1, b[:64], b[:4], 8, 16, x) },
 			func() { MulMXFP4(x, 8, x, 1, b[:64], b[:4], 8, 16, x) },
-			func() { MulInt4(x, 4, x, 1, b[:64], x[:2], 64, 4, 32, x) },
-			func() { MulInt4(x, 4, x, 1, b[:36], x[:24], 3, 4, 18, x) },
-			func() { MulInt8(x, 4, x, 1, c[:127], x[:4], 4, 32, x) },
-			func() { MulInt8(x, 4, x, 1, c, x[:3], 4, 32, x) },
-			func() { MulInt4(x, 4, x, 1, b[:63], x[:8], 16, 4, 32, x) },
-			func() { MulInt4(x, 4, x, 1, b[:64], x[:7], 16, 4, 32, x) },
-			func() { MulInt4(x, 4, x, 1, b[:64], x[:8], 0, 4, 32, x) },
 		} {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				defer func() {

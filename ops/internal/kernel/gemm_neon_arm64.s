@@ -19,18 +19,6 @@
 	VFMLA  V3.S4, V1.S4, c11.S4 \
 	VFMLA  V4.S4, V1.S4, c12.S4
 
-// FOLD4 adds lanes 16→8→4 into the first register.
-#define FOLD4(v0, v1, v2, v3) \
-	FADD(v2, v0, v0) \
-	FADD(v3, v1, v1) \
-	FADD(v1, v0, v0)
-
-// FOLD2 adds lanes 4→2 of vx and vy into vx, whose number is x.
-#define FOLD2(vx, vy, x) \
-	VZIP1 vy.D2, vx.D2, V0.D2 \
-	VZIP2 vy.D2, vx.D2, V1.D2 \
-	FADD(1, 0, x)
-
 // func tileNEON(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, k int, acc *float32, mode int, next *float32)
 TEXT ·tileNEON(SB), NOSPLIT, $0-80
 	MOVD a+16(FP), R0

@@ -191,6 +191,20 @@ func mxfp4Table() (t [256][16]float32) {
 	return t
 }
 
+// mxfp4Halves holds the low and the high bytes of the same values as bfloat16,
+// which they all are, exactly.
+var mxfp4Halves = mxfp4HalvesTable()
+
+func mxfp4HalvesTable() (t [256][2][16]byte) {
+	for s, values := range mxfp4 {
+		for c, v := range values {
+			u := math.Float32bits(v)
+			t[s][0][c], t[s][1][c] = byte(u>>16), byte(u>>24)
+		}
+	}
+	return t
+}
+
 func decodeMXFP4Generic(dst []float32, blocks, scales []byte) {
 	for g, s := range scales {
 		f := e8m0[s]
@@ -198,22 +212,5 @@ func decodeMXFP4Generic(dst []float32, blocks, scales []byte) {
 			dst[g*32+2*i] = e2m1[c&15] * f
 			dst[g*32+2*i+1] = e2m1[c>>4] * f
 		}
-	}
-}
-
-func decodeInt8Generic(dst []float32, src []int8, scale float32) {
-	for i := range dst {
-		dst[i] = float32(src[i]) * scale
-	}
-}
-
-// int4 holds the values of the sixteen codes of signed four-bit weights.
-var int4 = [16]float32{0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1}
-
-func decodeInt4Generic(dst []float32, codes []byte, scales []float32, group int) {
-	for i, c := range codes {
-		s := scales[2*i/group]
-		dst[2*i] = int4[c&15] * s
-		dst[2*i+1] = int4[c>>4] * s
 	}
 }

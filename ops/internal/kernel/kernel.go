@@ -71,12 +71,26 @@ func Max(x []float32) float32 {
 	if n > 0 {
 		maxLanes(&acc, x[:n])
 	}
-	copy(t[:], x[n:])
-	m := acc[0]
-	for l := range acc {
-		m = max(m, acc[l], t[l])
+	if n < len(x) {
+		copy(t[:], x[n:])
+		maxLanes(&acc, t[:])
 	}
-	return m + 0 // -0 + 0 = +0: instruction sets disagree on max(-0, +0)
+	return foldMax(&acc) + 0 // -0 + 0 = +0: instruction sets disagree on max(-0, +0)
+}
+
+// foldMax returns the largest lane, or a NaN. It compares integers, of which
+// the processor finds the larger one without a branch: with all bits but the
+// sign of a negative number turned around they are in the order of the floats.
+func foldMax(acc *[lanes]float32) float32 {
+	m := int32(math.MinInt32)
+	for _, v := range acc {
+		if v != v {
+			return v
+		}
+		b := int32(math.Float32bits(v))
+		m = max(m, b^int32(uint32(b>>31)>>1))
+	}
+	return math.Float32frombits(uint32(m ^ int32(uint32(m>>31)>>1)))
 }
 
 // AbsMax returns the largest |x[k]|, NaN if any element is NaN, and 0 of an

@@ -9,15 +9,18 @@ const (
 	modeAdd                // with modeFinish: on top of dst
 )
 
-// Blocking of MatMulNT, in multiples that every tile shape divides. For one
-// block of k a tile of b and the lanes stay in the L1 cache while rowBlock rows
-// of a pass by; over all of k, l2Floats of b stay in the L2. Longer blocks of k
-// save more on keeping lanes than they lose by spilling out of the L1.
+// Blocking of MatMulNT; every tile shape divides rowBlock. For one block of k a
+// tile of b stays in the L1 cache while rowBlock rows of a pass by. In the L2
+// stay, over all of k, those rows, the next as many, which are fetched
+// meanwhile, and l2Floats of b. Longer blocks of k save more on keeping lanes
+// than they lose by spilling out of the L1. maxMR, maxNR and maxNV bound what
+// tileShape returns.
 const (
-	rowBlock = 8
-	colBlock = 24
 	kBlock   = 1024
-	l2Floats = 96 << 10
+	rowBlock = 16
+	l2Floats = 256 << 10
+	maxMR    = 4
+	maxNR    = 8
 	maxNV    = 8
 )
 
@@ -77,20 +80,23 @@ type gemm struct {
 	accumulate    bool
 }
 
-// tiling walks a gemm in blocks of tiles. A tile at the ragged edge starts
-// earlier instead of being smaller, so it computes some elements again.
+// tiling walks a gemm in blocks of tiles: as many rows of b as stay in the L2
+// cache, rowBlock rows of a by those, one tile of b by those rows of a. A tile at
+// the ragged edge starts earlier instead of being smaller, so it computes some
+// elements again.
 type tiling struct {
 	gemm
-	pass           int           // rows of b per pass over a
-	fetch          [rowBlock]int // by tile of the block: see plan
-	i0, i1, j0, j1 int           // current block: rows of a, rows of b
+	kb             int // block of k
+	pass           int // rows of b per pass over a
+	i0, i1, j0, j1 int // current rows of a and of b
+	fetch          fetches
 }
 
 // workspace is what a product needs that takes more than one block of k.
 type workspace struct {
-	acc   [rowBlock * colBlock * lanes]float32
-	tailA [rowBlock * lanes]float32
-	tailB [colBlock * lanes]float32
+	acc   [rowBlock * maxNR * lanes]float32
+	tailA [maxMR * lanes]float32
+	tailB [maxNR * lanes]float32
 }
 
 // panel is what one tile multiplies in one block of k.
@@ -104,44 +110,41 @@ type panel struct {
 }
 
 func (g *tiling) run(w *workspace) {
-	g.pass = max(l2Floats/max(g.k, 1)/colBlock, 1) * colBlock
-	for jp := 0; jp < g.n; jp += g.pass {
-		jend := min(jp+g.pass, g.n)
+	blocks := max((g.k+kBlock-1)/kBlock, 1)
+	g.kb = max(((g.k+blocks-1)/blocks+lanes-1)&^(lanes-1), lanes)
+	g.pass = g.n
+	if g.n*g.k > l2Floats { // then a pass shares the cache with the next one's rows
+		g.pass = max(l2Floats/2/g.k/g.nr, 1) * g.nr
+	}
+	for g.j0 = 0; g.j0 < g.n; g.j0 += g.pass {
+		g.j1 = min(g.j0+g.pass, g.n)
 		for g.i0 = 0; g.i0 < g.m; g.i0 += rowBlock {
 			g.i1 = min(g.i0+rowBlock, g.m)
-			g.plan()
-			for g.j0 = jp; g.j0 < jend; g.j0 += colBlock {
-				g.j1 = min(g.j0+colBlock, jend)
-				g.block(w)
+			g.fetch = g.plan()
+			for j := g.j0; j < g.j1; j += g.nr {
+				g.column(w, j)
 			}
 		}
 	}
 }
 
-// block computes rows [i0, i1) × [j0, j1) of dst, walking k in blocks and
-// keeping the lanes in w between them. What is left of k after the last
-// multiple of 16 is one more block, copied and padded with zeros.
-func (g *tiling) block(w *workspace) {
+// column computes the tiles of rows [i0, i1) of a by the rows from j of b,
+// walking k in blocks and keeping the lanes in w between them. What is left of k
+// after the last multiple of 16 is one more block, copied and padded with zeros.
+func (g *tiling) column(w *workspace, j int) {
 	whole := g.k &^ (lanes - 1)
-	for k0 := 0; k0 < whole || k0 == 0; k0 += kBlock {
-		g.sweep(w, k0, min(kBlock, whole-k0))
+	for k0 := 0; k0 < whole || k0 == 0; k0 += g.kb {
+		g.sweep(w, j, k0, min(g.kb, whole-k0))
 	}
 	if whole == g.k {
 		return
 	}
+	packTail(w.tailB[:], g.b, g.ldb, min(j, g.n-g.nr), g.nr, whole, g.k)
+	p := panel{rows: g.mr, b: &w.tailB[0], lda: lanes, ldb: lanes, k: lanes}
 	for i := g.i0; i < g.i1; i += g.mr {
-		packTail(w.tailA[(i-g.i0)*lanes:], g.a, g.lda, min(i, g.m-g.mr), g.mr, whole, g.k)
-	}
-	for j := g.j0; j < g.j1; j += g.nr {
-		packTail(w.tailB[(j-g.j0)*lanes:], g.b, g.ldb, min(j, g.n-g.nr), g.nr, whole, g.k)
-	}
-	p := panel{rows: g.mr, lda: lanes, ldb: lanes, k: lanes}
-	for j := g.j0; j < g.j1; j += g.nr {
-		for i := g.i0; i < g.i1; i += g.mr {
-			p.a, p.b, p.acc = &w.tailA[(i-g.i0)*lanes], &w.tailB[(j-g.j0)*lanes], g.lanesOf(w, i, j)
-			p.mode, p.next = modeResume, p.a
-			g.finish(i, j, &p)
-		}
+		packTail(w.tailA[:], g.a, g.lda, min(i, g.m-g.mr), g.mr, whole, g.k)
+		p.a, p.acc, p.mode, p.next = &w.tailA[0], g.lanesOf(w, i), modeResume, &w.tailA[0]
+		g.finish(i, j, &p)
 	}
 }
 
@@ -153,60 +156,76 @@ func packTail(dst, src []float32, ld, row, n, k0, k1 int) {
 	}
 }
 
-// sweep adds k in [k0, k0+kn) to the lanes of every tile of the block.
-func (g *tiling) sweep(w *workspace, k0, kn int) {
+// sweep adds k in [k0, k0+kn) to the lanes of every tile of a column.
+func (g *tiling) sweep(w *workspace, j, k0, kn int) {
 	p := panel{rows: g.mr, lda: g.lda, ldb: g.ldb, k: kn}
+	p.b = first(g.b[min(j, g.n-g.nr)*g.ldb+k0:])
 	mode := 0
 	if k0 > 0 {
 		mode = modeResume
 	}
-	for j := g.j0; j < g.j1; j += g.nr {
-		p.b = first(g.b[min(j, g.n-g.nr)*g.ldb+k0:])
-		t := 0
-		for i := g.i0; i < g.i1; i += g.mr {
-			p.a, p.acc = first(g.a[min(i, g.m-g.mr)*g.lda+k0:]), g.lanesOf(w, i, j)
-			p.mode, p.next = mode, g.ahead(t, j, k0, p.a)
-			t++
-			if k0+kn == g.k {
-				g.finish(i, j, &p)
-			} else {
-				tile(nil, 0, &p)
-			}
+	q := (j - g.j0) / g.nr * g.fetch.tiles
+	for i := g.i0; i < g.i1; i += g.mr {
+		p.a, p.acc = first(g.a[min(i, g.m-g.mr)*g.lda+k0:]), g.lanesOf(w, i)
+		p.mode, p.next = mode, g.ahead(q, k0, p.a)
+		q++
+		if k0+kn == g.k {
+			g.finish(i, j, &p)
+		} else {
+			tile(nil, 0, &p)
 		}
 	}
 }
 
-// plan decides which row of the next pass over b each tile of this block
-// fetches: the row in place of fetch[t] of its own rows of b, or none. The tiles
-// over all rows of a fetch each row of b once, evenly, so that a pass does not
-// begin by waiting for memory.
-func (g *tiling) plan() {
-	tiles := (g.m + g.mr - 1) / g.mr
-	t0 := g.i0 / g.mr
-	for t := range (g.i1 - g.i0 + g.mr - 1) / g.mr {
-		g.fetch[t] = (t0 + t) * g.nr / tiles
-		if t0+t > 0 && (t0+t-1)*g.nr/tiles == g.fetch[t] {
-			g.fetch[t] = -1
-		}
-	}
+// fetches says which rows the tiles of one block bring into the L2 cache, one
+// row a tile: rows of a first, then rows of b.
+type fetches struct {
+	tiles    int // in one column of the block
+	a, rowsA int // first row and how many
+	b, rowsB int
+	tilesB   int // left for rows of b
 }
 
-// ahead returns what tile t of the block over the rows from j of b should
-// fetch, or itself, which the tile reads anyway.
-func (g *tiling) ahead(t, j, k0 int, own *float32) *float32 {
-	row := j + g.pass + g.fetch[t]
-	if g.fetch[t] < 0 || row >= g.n {
-		return own
+// plan picks the rows that the blocks after this one need: the next rows of a,
+// and this block's share of the rows of b in the next pass, so that a pass does
+// not begin by waiting for memory.
+func (g *tiling) plan() (f fetches) {
+	f.tiles = (g.i1 - g.i0 + g.mr - 1) / g.mr
+	f.a, f.rowsA = g.i1, min(rowBlock, g.m-g.i1)
+	if g.i1 == g.m && g.m > rowBlock && g.j1 < g.n {
+		f.a, f.rowsA = 0, rowBlock
 	}
-	return first(g.b[row*g.ldb+k0:])
+	next := min(g.pass, g.n-g.j1)
+	from, to := g.i0*next/g.m, g.i1*next/g.m
+	f.b, f.rowsB = g.j1+from, to-from
+	f.tilesB = max((g.j1-g.j0+g.nr-1)/g.nr*f.tiles-f.rowsA, 0)
+	return f
 }
 
-// lanesOf returns where the tile that covers (i, j) keeps its lanes.
-func (g *tiling) lanesOf(w *workspace, i, j int) *float32 {
+// ahead returns what tile q of the block should fetch, or own, which the tile
+// reads anyway. With fewer tiles than rows of b every so many rows are fetched.
+func (g *tiling) ahead(q, k0 int, own *float32) *float32 {
+	f := &g.fetch
+	if q < f.rowsA {
+		return first(g.a[(f.a+q)*g.lda+k0:])
+	}
+	q -= f.rowsA
+	if f.rowsB > f.tilesB {
+		q = q * f.rowsB / f.tilesB
+	}
+	if q < f.rowsB {
+		return first(g.b[(f.b+q)*g.ldb+k0:])
+	}
+	return own
+}
+
+// lanesOf returns where the tile of a column that begins with row i keeps its
+// lanes.
+func (g *tiling) lanesOf(w *workspace, i int) *float32 {
 	if w == nil {
 		return nil
 	}
-	return &w.acc[((i-g.i0)*colBlock+(j-g.j0)*g.mr)*lanes]
+	return &w.acc[(i-g.i0)*g.nr*lanes]
 }
 
 // finish runs the last block of k of the tile that covers (i, j). A shifted
@@ -222,7 +241,7 @@ func (g *tiling) finish(i, j int, p *panel) {
 		tile(&out[0], g.ldd, p)
 		return
 	}
-	var t [rowBlock * colBlock]float32
+	var t [maxMR * maxNR]float32
 	tile(&t[0], g.nr, p)
 	for r := i - it; r < g.mr; r++ {
 		for c := j - jt; c < g.nr; c++ {

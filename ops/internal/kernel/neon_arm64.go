@@ -121,10 +121,3 @@ func decodeF16NEON(dst *float32, src *byte, n int)
 //
 //go:noescape
 func decodeMXFP4NEON(dst *float32, blocks, scales *byte, n int, codes *[16]float32, factors *[256]float32)
-
-// decodeInt8NEON computes, for n a multiple of 16:
-//
-//	for i := range n { dst[i] = float32(src[i]) * scale }
-//
-//go:noescape
-func decodeInt8NEON(dst *float32, src *int8, scale float32, n int)

@@ -15,7 +15,15 @@
 #define FCVTL2(n, d) WORD $(0x4E217800 | (n)<<5 | (d))
 #define SCVTF(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
 #define SSHR1(n, d) WORD $(0x4F3F0400 | (n)<<5 | (d))
-#define SXTLB(n, d) WORD $(0x0F08A400 | (n)<<5 | (d))
-#define SXTL2B(n, d) WORD $(0x4F08A400 | (n)<<5 | (d))
-#define SXTLH(n, d) WORD $(0x0F10A400 | (n)<<5 | (d))
-#define SXTL2H(n, d) WORD $(0x4F10A400 | (n)<<5 | (d))
+
+// FOLD4 adds lanes 16→8→4 into the first register.
+#define FOLD4(v0, v1, v2, v3) \
+	FADD(v2, v0, v0) \
+	FADD(v3, v1, v1) \
+	FADD(v1, v0, v0)
+
+// FOLD2 adds lanes 4→2 of vx and vy into vx, whose number is x.
+#define FOLD2(vx, vy, x) \
+	VZIP1 vy.D2, vx.D2, V0.D2 \
+	VZIP2 vy.D2, vx.D2, V1.D2 \
+	FADD(1, 0, x)

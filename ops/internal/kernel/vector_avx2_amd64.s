@@ -258,25 +258,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func decodeInt8AVX2(dst *float32, src *int8, scale float32, n int)
-TEXT ·decodeInt8AVX2(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ n+24(FP), CX
-	VBROADCASTSS scale+16(FP), Y1
-	XORQ AX, AX
-
-loop:
-	VPMOVSXBD (SI)(AX*1), Y0
-	VCVTDQ2PS Y0, Y0
-	VMULPS Y1, Y0, Y0
-	VMOVUPS Y0, (DI)(AX*4)
-	ADDQ $8, AX
-	CMPQ AX, CX
-	JLT  loop
-	VZEROUPPER
-	RET
-
 // E2M1 multiplies eight codes by Y6: VPERMPS looks only at the low three bits,
 // which are the magnitude; bit 3 becomes the sign.
 #define E2M1(codes, off) \

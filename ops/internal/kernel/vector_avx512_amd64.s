@@ -239,25 +239,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func decodeInt8AVX512(dst *float32, src *int8, scale float32, n int)
-TEXT ·decodeInt8AVX512(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ n+24(FP), CX
-	VBROADCASTSS scale+16(FP), Z1
-	XORQ AX, AX
-
-loop:
-	VPMOVSXBD (SI)(AX*1), Z0
-	VCVTDQ2PS Z0, Z0
-	VMULPS Z1, Z0, Z0
-	VMOVUPS Z0, (DI)(AX*4)
-	ADDQ $16, AX
-	CMPQ AX, CX
-	JLT  loop
-	VZEROUPPER
-	RET
-
 // func decodeMXFP4AVX512(dst *float32, blocks, scales *byte, n int, codes *[16]float32, factors *[256]float32)
 TEXT ·decodeMXFP4AVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
@@ -294,42 +275,5 @@ loop:
 	ADDQ $1, AX
 	CMPQ AX, CX
 	JLT  loop
-	VZEROUPPER
-	RET
-
-// func decodeInt4AVX512(dst *float32, codes *byte, scales *float32, n, group int, values *[16]float32)
-TEXT ·decodeInt4AVX512(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ scales+16(FP), DX
-	MOVQ n+24(FP), CX
-	MOVQ group+32(FP), BX
-	MOVQ values+40(FP), R8
-	VMOVUPS (R8), Z5
-	MOVL $0x0F0F0F0F, R10
-	VMOVD R10, X7
-	VPBROADCASTD X7, X7
-
-group:
-	VMULPS.BCST (DX), Z5, Z6
-	XORQ AX, AX
-
-loop:
-	VMOVQ (SI), X0
-	VPSRLW $4, X0, X1
-	VPAND X7, X0, X0
-	VPAND X7, X1, X1
-	VPUNPCKLBW X1, X0, X2 // codes in order of elements
-	VPMOVZXBD X2, Z2
-	VPERMPS Z6, Z2, Z2
-	VMOVUPS Z2, (DI)
-	ADDQ $8, SI
-	ADDQ $64, DI
-	ADDQ $16, AX
-	CMPQ AX, BX
-	JLT  loop
-	ADDQ $4, DX
-	DECQ CX
-	JNZ  group
 	VZEROUPPER
 	RET

@@ -251,35 +251,6 @@ loop:
 	BGT  loop
 	RET
 
-// func decodeInt8NEON(dst *float32, src *int8, scale float32, n int)
-TEXT ·decodeInt8NEON(SB), NOSPLIT, $0-32
-	MOVD dst+0(FP), R0
-	MOVD src+8(FP), R1
-	MOVD n+24(FP), R3
-	FMOVS scale+16(FP), F8
-	VDUP V8.S[0], V8.S4
-
-loop:
-	VLD1.P 16(R1), [V0.B16]
-	SXTLB(0, 1)
-	SXTL2B(0, 2)
-	SXTLH(1, 16)
-	SXTL2H(1, 17)
-	SXTLH(2, 18)
-	SXTL2H(2, 19)
-	SCVTF(16, 16)
-	SCVTF(17, 17)
-	SCVTF(18, 18)
-	SCVTF(19, 19)
-	FMUL(8, 16, 16)
-	FMUL(8, 17, 17)
-	FMUL(8, 18, 18)
-	FMUL(8, 19, 19)
-	VST1.P [V16.S4, V17.S4, V18.S4, V19.S4], 64(R0)
-	SUBS $16, R3, R3
-	BGT  loop
-	RET
-
 // The low halves of the codes as float32 are zero; the two bytes above come
 // from tables in V14 and V15.
 //

@@ -1,10 +1,8 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"math"
 	"testing"
-	"unsafe"
 )
 
 // vectorOp is a kernel over float32 operands beside its definition.
@@ -171,31 +169,6 @@ var decodeOps = []decodeOp{
 		func(d []float32, s, _ []byte) { DecodeF16(d, s) },
 		func(d []float32, s, _ []byte) { decodeF16Generic(d, s) }},
 	{"MXFP4", 32, 16, 1, DecodeMXFP4, decodeMXFP4Generic},
-	{"Int4 of 6", 6, 3, 4,
-		func(d []float32, s, c []byte) { DecodeInt4(d, s, scaleBits(c), 6) },
-		func(d []float32, s, c []byte) { decodeInt4Generic(d, s, scaleBits(c), 6) }},
-	{"Int4 of 16", 16, 8, 4,
-		func(d []float32, s, c []byte) { DecodeInt4(d, s, scaleBits(c), 16) },
-		func(d []float32, s, c []byte) { decodeInt4Generic(d, s, scaleBits(c), 16) }},
-	{"Int4 of 64", 64, 32, 4,
-		func(d []float32, s, c []byte) { DecodeInt4(d, s, scaleBits(c), 64) },
-		func(d []float32, s, c []byte) { decodeInt4Generic(d, s, scaleBits(c), 64) }},
-	{"Int8", 1, 1, 0,
-		func(d []float32, s, _ []byte) { DecodeInt8(d, signed(s), 0x1.234568p-130) },
-		func(d []float32, s, _ []byte) { decodeInt8Generic(d, signed(s), 0x1.234568p-130) }},
-}
-
-func signed(b []byte) []int8 {
-	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
-}
-
-// scaleBits turns bytes into float32 of any bits.
-func scaleBits(b []byte) []float32 {
-	f := make([]float32, len(b)/4)
-	for i := range f {
-		f[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return f
 }
 
 func TestDecodeOps(t *testing.T) {
