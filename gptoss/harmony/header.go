@@ -189,18 +189,18 @@ func (h *headerReader) constraint(text string) (rest string) {
 // untagged places the words that nothing says the meaning of, those in front of
 // the channel and the rest.
 func (h *headerReader) untagged(front, rest []string) {
-	if n := len(front) + len(rest); h.Recipient == "" && h.Channel != ChannelFinal && (n == 1 || n == 2 && h.ContentType == "") {
-		from := &front
-		if len(front) == 0 {
-			from = &rest
-		}
-		if isTool((*from)[0]) {
-			h.repaired++
-			h.Recipient, *from = (*from)[0], (*from)[1:]
-		}
-	}
-	if h.Channel == "" { // the content type, which follows the channel, is in front too
+	if h.Channel == "" { // what follows the channel is in front too
 		front, rest = nil, append(front, rest...)
+	}
+	if h.Recipient == "" && h.Channel != ChannelFinal {
+		switch {
+		case len(front) == 1 && isTool(front[0]):
+			h.repaired++
+			h.Recipient, front = front[0], nil
+		case (len(rest) == 1 || len(rest) == 2 && h.ContentType == "") && isTool(rest[0]):
+			h.repaired++
+			h.Recipient, rest = rest[0], rest[1:]
+		}
 	}
 	if len(rest) == 1 && h.ContentType == "" {
 		h.ContentType, rest = rest[0], nil

@@ -214,11 +214,10 @@ func (p *Parser) writeContent(id int32) {
 		p.repaired++
 		p.finish()
 		p.open("")
-	case id == e.channel:
+	case id == e.channel: // of the assistant's, as nobody else's is by itself
 		p.repaired++
-		role := p.message.Role
 		p.finish()
-		p.open(role)
+		p.open(RoleAssistant)
 		p.header = append(p.header, id)
 	case e.ordinary(id):
 		p.add(valid(p.decoder.Write(id)))
