@@ -44,7 +44,7 @@ const maxHeader = 256
 //     place (a recipient is in the right place in front of the channel and
 //     behind it); an assistant's message without a channel
 //   - text without a header, or outside of messages: it is a message of the
-//     assistant without a channel
+//     assistant without a channel; a header without <|message|>
 //   - <|start|> or <|channel|> inside a message: it ends, and another begins
 //   - <|endoftext|>, which ends a message as <|end|> does; an end where no
 //     message is
@@ -53,8 +53,9 @@ const maxHeader = 256
 //
 // Bytes that are not UTF-8 become U+FFFD and are not counted.
 //
-// Source: openai/harmony src/encoding.rs StreamableParser, which is equal where
-// nothing is repaired.
+// Source: openai/harmony src/encoding.rs StreamableParser, which reads the same
+// where nothing is repaired, but for a content type without a recipient: it
+// takes that for the recipient.
 type Parser struct {
 	e        *Encoding
 	state    parserState
