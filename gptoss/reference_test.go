@@ -116,7 +116,7 @@ func TestNamedShapes(t *testing.T) {
 // whatever attends to the token. A prompt has some 10,000 roundings, so that
 // happens once in a while. What is wrong is wrong for every token: so in the
 // first step that differs, at most two tokens may, and no step may differ by
-// more than a few flipped codes can explain: a tenth of its largest value.
+// more than a few flipped codes can explain: a tenth, or a twenty-fifth of its largest value.
 func expectRounded(t *testing.T, got values, trace reference.Trace) {
 	t.Helper()
 	clean := true

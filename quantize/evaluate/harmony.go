@@ -1,50 +1,20 @@
 package evaluate
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
-	"github.com/seed-796a8800/tritium/gptoss/tokenizer"
+	"github.com/seed-796a8800/tritium/gptoss/harmony"
 )
 
-// harmony renders and reads the conversations of tasks.
-//
-// Source: openai/harmony, docs/format.md.
-type harmony struct {
-	tok                          *tokenizer.Tokenizer
-	start, message, end, channel int32
-}
-
-func newHarmony(tok *tokenizer.Tokenizer) (*harmony, error) {
-	h := &harmony{tok: tok}
-	for _, s := range []struct {
-		id    *int32
-		piece string
-	}{{&h.start, "<|start|>"}, {&h.message, "<|message|>"}, {&h.end, "<|end|>"}, {&h.channel, "<|channel|>"}} {
-		id, ok := tok.ID(s.piece)
-		if !ok {
-			return nil, fmt.Errorf("evaluate: tasks: the tokenizer has no %s; tasks are harmony conversations", s.piece)
-		}
-		*s.id = id
-	}
-	return h, nil
-}
-
 // prompt renders a task up to where the assistant writes its header.
-func (h *harmony) prompt(t Task) []int32 {
-	var ids []int32
-	add := func(role, content string) {
-		ids = append(ids, h.start)
-		ids = append(h.tok.AppendEncode(ids, role), h.message)
-		ids = append(h.tok.AppendEncode(ids, content), h.end)
-	}
+func (t *Task) prompt(e *harmony.Encoding) ([]int32, error) {
+	var c harmony.Conversation
 	if t.System != "" {
-		add("system", t.System)
+		c.Messages = append(c.Messages, harmony.Message{Role: harmony.RoleSystem, Text: t.System})
 	}
-	add("user", t.User)
-	return h.tok.AppendEncode(append(ids, h.start), "assistant")
+	c.Messages = append(c.Messages, harmony.Message{Role: harmony.RoleUser, Text: t.User})
+	return e.RenderForCompletion(c)
 }
 
 type verdict uint8
@@ -57,57 +27,63 @@ const (
 
 // answer follows what the model writes, token by token.
 type answer struct {
-	*harmony
+	parser   *harmony.Parser
 	expected string
-	header   []int32 // of the current message, up to <|message|>
-	content  []int32 // of the current message
-	inside   bool    // the current message's content
+	text     string // of the current message, if it is a final one
+	// repaired is what the parser had repaired by the token that began the current
+	// message, -1 at that token: a right answer is not mended, nor found in a
+	// header.
+	repaired int
+}
+
+func newAnswer(e *harmony.Encoding, expected string) answer {
+	return answer{parser: e.NewParser(harmony.RoleAssistant), expected: strings.TrimSpace(expected), repaired: -1}
 }
 
 // write takes the next token. stop says that it ends the answer, as <|return|>
 // does.
 func (a *answer) write(id int32, stop bool) verdict {
-	ends := stop || id == a.end
-	switch {
-	case ends && a.inside && a.final():
-		if strings.TrimSpace(a.tok.Decode(a.content)) == a.expected {
-			return right
-		}
-		return wrong
-	case stop: // without a final message
-		return wrong
-	case ends:
-		a.header, a.content, a.inside = a.header[:0], a.content[:0], false
-	case !a.inside && id == a.message:
-		a.inside = true
-	case !a.inside:
-		a.header = append(a.header, id)
-	default:
-		a.content = append(a.content, id)
-		if a.final() && !a.possible() {
+	var events []harmony.Event
+	if stop {
+		events = a.parser.Close()
+	} else {
+		events = a.parser.Write(id)
+	}
+	for _, event := range events {
+		final := event.Message.Channel == harmony.ChannelFinal
+		switch event.Kind {
+		case harmony.Begin:
+			a.text, a.repaired = "", -1
+		case harmony.Delta:
+			if !final {
+				continue
+			}
+			if a.text += event.Delta; !a.possible() {
+				return wrong
+			}
+		case harmony.End:
+			if !final {
+				continue
+			}
+			if a.parser.Repaired() == a.repaired && strings.TrimSpace(event.Message.Text) == a.expected {
+				return right
+			}
 			return wrong
 		}
 	}
+	if stop { // without a final message
+		return wrong
+	}
+	if a.repaired < 0 {
+		a.repaired = a.parser.Repaired()
+	}
 	return undecided
-}
-
-// final says whether the current message is on the final channel.
-func (a *answer) final() bool {
-	i := slices.Index(a.header, a.channel)
-	if i < 0 {
-		return false
-	}
-	name := a.tok.Decode(a.header[i+1:]) // followed by a content type, or by <|constrain|>
-	if end := strings.IndexAny(name, " <"); end >= 0 {
-		name = name[:end]
-	}
-	return name == "final"
 }
 
 // possible says whether a final message that begins like the current one can
 // still be the expected one.
 func (a *answer) possible() bool {
-	text := strings.TrimLeftFunc(a.tok.Decode(a.content), unicode.IsSpace)
+	text := strings.TrimLeftFunc(a.text, unicode.IsSpace)
 	rest, longer := strings.CutPrefix(text, a.expected)
 	return strings.HasPrefix(a.expected, text) || longer && strings.TrimSpace(rest) == ""
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/gptoss/harmony"
 	"github.com/seed-796a8800/tritium/gptoss/tokenizer"
 	"github.com/seed-796a8800/tritium/graph"
 )
@@ -117,16 +118,16 @@ func ReadTasks(r io.Reader) ([]Task, error) {
 // numbers.
 func RunTasks(ctx context.Context, cpu *graph.CPU, m Model, tok *tokenizer.Tokenizer, stop []int32, tasks []Task, progress func(done, total int)) (TaskResult, error) {
 	var result TaskResult
-	h, err := newHarmony(tok)
+	encoding, err := harmony.New(tok)
 	if err != nil {
-		return result, err
+		return result, fmt.Errorf("evaluate: tasks: %w", err)
 	}
 	rows := max(taskSlots, min(maxDefaultRows/4, logitBytes/(4*m.Config.Vocab)))
 	plan, err := gptoss.Compile(m.Config, m.Weights, cpu, rows)
 	if err != nil {
 		return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
 	}
-	r := &taskRun{harmony: h, plan: plan, batch: graph.NewBatch(), stop: stop, queue: tasks,
+	r := &taskRun{encoding: encoding, plan: plan, batch: graph.NewBatch(), stop: stop, queue: tasks,
 		sampler: gptoss.NewSampler(gptoss.Sampling{})}
 	for range min(taskSlots, len(tasks)) {
 		seq, err := plan.Plan.NewSequence()
@@ -152,13 +153,13 @@ func RunTasks(ctx context.Context, cpu *graph.CPU, m Model, tok *tokenizer.Token
 
 // taskRun is a run of RunTasks.
 type taskRun struct {
-	harmony *harmony
-	plan    *gptoss.Model
-	batch   *graph.Batch
-	sampler *gptoss.Sampler
-	stop    []int32
-	queue   []Task // not begun
-	slots   []*taskSlot
+	encoding *harmony.Encoding
+	plan     *gptoss.Model
+	batch    *graph.Batch
+	sampler  *gptoss.Sampler
+	stop     []int32
+	queue    []Task // not begun
+	slots    []*taskSlot
 }
 
 // taskSlot is a place for a task that is being worked on.
@@ -220,10 +221,14 @@ func (r *taskRun) fill(s *taskSlot) error {
 		return nil
 	}
 	s.task, r.queue = &r.queue[0], r.queue[1:]
-	s.pending, s.written = r.harmony.prompt(*s.task), 0
+	ids, err := s.task.prompt(r.encoding)
+	if err != nil {
+		return err
+	}
+	s.pending, s.written = ids, 0
 	if limit := r.plan.Config.MaxPositions; limit > 0 && len(s.pending) > limit {
 		return fmt.Errorf("the task %.40q has %d tokens, more than the context of %d", s.task.User, len(s.pending), limit)
 	}
-	s.answer = answer{harmony: r.harmony, expected: strings.TrimSpace(s.task.Expected)}
+	s.answer = newAnswer(r.encoding, s.task.Expected)
 	return s.seq.Truncate(0)
 }

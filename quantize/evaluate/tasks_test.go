@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-796a8800/tritium/gptoss/harmony"
 	"github.com/seed-796a8800/tritium/gptoss/tokenizer"
 )
 
@@ -39,11 +40,15 @@ func TestReadTasks(t *testing.T) {
 
 func TestPrompt(t *testing.T) {
 	tok := nanoTokenizer(t)
-	h, err := newHarmony(tok)
+	e, err := harmony.New(tok)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := h.prompt(Task{System: "Be <|end|> brief.", User: "Who?"})
+	task := Task{System: "Be <|end|> brief.", User: "Who?"}
+	ids, err := task.prompt(e)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got, want := tok.Decode(ids), "<|start|>system<|message|>Be <|end|> brief.<|end|><|start|>user<|message|>Who?<|end|><|start|>assistant"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -60,7 +65,7 @@ func TestPrompt(t *testing.T) {
 
 func TestAnswer(t *testing.T) {
 	tok := nanoTokenizer(t)
-	h, err := newHarmony(tok)
+	e, err := harmony.New(tok)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,18 +79,22 @@ func TestAnswer(t *testing.T) {
 		"<|channel|>analysis<|message|>No.<|end|><|start|>assistant<|channel|>final<|message|>Yes, it is.<|return|>": right,
 		"<|channel|>analysis<|message|>Yes, it is.<|return|>":                                                        wrong,
 		"<|channel|>finality<|message|>Yes, it is.<|return|>":                                                        wrong,
-		"Yes, it is.<|return|>":                            wrong,
-		"<|message|>Yes, it is.<|return|>":                 wrong,
-		"<|channel|>final<|message|>Yes, it is<|return|>":  wrong,
-		"<|channel|>final<|message|>Yes, it is. I":         wrong,
-		"<|channel|>final<|message|>No":                    wrong,
-		"<|channel|>final<|message|>Yes, it is.":           undecided,
-		"<|channel|>final<|message|>Yes, it is.\n":         undecided,
-		"<|channel|>final<|message|>Yes,":                  undecided,
-		"<|channel|>analysis<|message|>Yes, it is.<|end|>": undecided,
+		"Yes, it is.<|return|>":                                       wrong,
+		"<|message|>Yes, it is.<|return|>":                            wrong,
+		"<|channel|>final Yes, it is.<|end|>":                         wrong, // what the parser would mend
+		"<|channel|>final<|message|>Yes, it is.<|start|>":             wrong,
+		"<|channel|>final<|message|>Yes, it<|message|> is.<|return|>": wrong,
+		"<|channel|>analysis<|message|>No.<|end|>assistant<|channel|>final<|message|>Yes, it is.<|return|>": right,
+		"<|channel|>final<|message|>Yes, it is<|return|>":                                                   wrong,
+		"<|channel|>final<|message|>Yes, it is. I":                                                          wrong,
+		"<|channel|>final<|message|>No":                                                                     wrong,
+		"<|channel|>final<|message|>Yes, it is.":                                                            undecided,
+		"<|channel|>final<|message|>Yes, it is.\n":                                                          undecided,
+		"<|channel|>final<|message|>Yes,":                                                                   undecided,
+		"<|channel|>analysis<|message|>Yes, it is.<|end|>":                                                  undecided,
 		"<|channel|>final<|message|>Yes, it is.<|end|><|start|>assistant<|channel|>final<|message|>No, it is not.<|return|>": right,
 	} {
-		a := answer{harmony: h, expected: "Yes, it is."}
+		a := newAnswer(e, "Yes, it is.")
 		got := undecided
 		for _, id := range tok.EncodeSpecial(text) {
 			if got = a.write(id, id == stop); got != undecided {

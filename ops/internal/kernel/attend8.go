@@ -46,10 +46,12 @@ func AttendScores8(dst []float32, ldd int, q *AttendQueries8, k []byte, scales [
 // the scales of the values in them, with one scale a block of 64 positions, and
 // adds the weights as they were before to sums in lanes:
 //
-//	e = Exp(scores - m), sums[p%16] += e, x = e·vscales, or 0 where e is
+//	e = Exp(scores - m), or 0 where scores - m < -64
+//	sums[p%16] += e, x = e·vscales, or 0 where e is
 //	top = max x of the block, codes = roundHalfEven(x·(127/top)), scales = top/127
 //
-// A block below 2^-120 is zero; the scale of one with an x that is infinite,
+// A weight that far below the largest changes no sum in float32, and subnormal
+// numbers are slow. A block below 2^-120 is zero; the scale of one with an x that is infinite,
 // negative or NaN is NaN.
 //
 // Shapes: codes, scores, vscales [64·blocks], scales [blocks].
@@ -94,19 +96,35 @@ func attendScores8Generic(dst []float32, ldd int, q *AttendQueries8, k []byte, s
 	}
 }
 
-// minTop is below what 127 can be divided by.
-const minTop = 0x1p-120
+// minTop is below what 127 can be divided by; minWeight is the logarithm of the
+// smallest weight.
+const (
+	minTop    = 0x1p-120
+	minWeight = -64
+)
 
 // attendWeights8Generic uses the vector kernels that there are.
 func attendWeights8Generic(codes []int8, scales []float32, acc *[lanes]float32, scores, vscales []float32, m float32) {
 	var x [AttendBlock]float32
 	for b := range scales {
 		at := b * AttendBlock
-		expSubBlocks(x[:], scores[at:at+AttendBlock], m)
+		var hidden [AttendBlock]bool
+		for i, s := range scores[at : at+AttendBlock] {
+			x[i] = s - m
+			if hidden[i] = x[i] < minWeight; hidden[i] {
+				x[i] = minWeight
+			}
+		}
+		expSubBlocks(x[:], x[:], 0)
+		for i, h := range hidden {
+			if h {
+				x[i] = 0
+			}
+		}
 		sumLanes(acc, x[:])
 		bits := uint32(0)
 		for i, scale := range vscales[at : at+AttendBlock] {
-			if x[i] != 0 {
+			if !hidden[i] {
 				x[i] *= scale
 			}
 			bits = max(bits, math.Float32bits(x[i]))

@@ -65,7 +65,7 @@ var weightFills = map[string][2]func(r *rand.Rand) float32{
 	"usual":     {func(r *rand.Rand) float32 { return float32(r.NormFloat64()) - 4 }, func(r *rand.Rand) float32 { return r.Float32() }},
 	"masked":    {func(r *rand.Rand) float32 { return []float32{-inf, -1}[r.IntN(2)] }, func(r *rand.Rand) float32 { return hostile[r.IntN(len(hostile))] }},
 	"all zero":  {func(*rand.Rand) float32 { return -inf }, func(r *rand.Rand) float32 { return hostile[r.IntN(len(hostile))] }},
-	"vanishing": {func(r *rand.Rand) float32 { return -83 - r.Float32() }, func(*rand.Rand) float32 { return 1 }},
+	"vanishing": {func(r *rand.Rand) float32 { return -63.5 - r.Float32() }, func(*rand.Rand) float32 { return 0x1p-28 }},
 	"far":       {func(r *rand.Rand) float32 { return -200 * r.Float32() }, func(r *rand.Rand) float32 { return r.Float32() }},
 	"hostile":   {fills["hostile"], fills["hostile"]},
 	"bits":      {fills["bits"], fills["bits"]},
@@ -110,6 +110,11 @@ func TestAttendWeights8(t *testing.T) {
 func weights8Ref(codes []int8, scales, scores, vscales []float32) float32 {
 	e := make([]float32, len(scores))
 	expSubGeneric(e, scores, 0)
+	for i, s := range scores {
+		if s < -64 {
+			e[i] = 0
+		}
+	}
 	for b := range scales {
 		var x [AttendBlock]float32
 		top, broken := float32(0), false

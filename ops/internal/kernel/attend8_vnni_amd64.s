@@ -129,7 +129,8 @@ done:
 	VZEROUPPER
 	RET
 
-// EXP sets Z0 = exp32(Z0), as in exp_avx512_amd64.s. Clobbers Z1 and Z2.
+// EXP sets Z0 = exp32(Z0), as in exp_avx512_amd64.s, for arguments of at least
+// -64. Clobbers Z1 and Z2.
 #define EXP \
 	VMINPS      Z0, Z16, Z0  \
 	VMAXPS      Z0, Z17, Z0  \
@@ -151,9 +152,9 @@ done:
 #define WEIGH(off, x) \
 	VMOVUPS off(SI), Z0         \
 	VSUBPS Z3, Z0, Z0           \
+	VCMPPS $21, Z17, Z0, K1     \
 	EXP                         \
-	VADDPS Z0, Z28, Z28         \
-	VCMPPS $4, Z29, Z0, K1      \
+	VADDPS Z0, Z28, K1, Z28     \
 	VMULPS.Z off(BX), Z0, K1, x
 
 #define ROUND(off, x) \
@@ -175,7 +176,8 @@ TEXT ·attendWeights8AVX512(SB), NOSPLIT, $0-64
 	MOVQ blocks+48(FP), CX
 	MOVQ consts+56(FP), DX
 	VBROADCASTSS 0(DX), Z16
-	VBROADCASTSS 4(DX), Z17
+	MOVL $0xC2800000, AX     // -64, instead of the least that exp32 takes
+	VPBROADCASTD AX, Z17
 	VBROADCASTSS 8(DX), Z18
 	VBROADCASTSS 12(DX), Z19
 	VBROADCASTSS 16(DX), Z20

@@ -1,9 +1,9 @@
 // Package kernel computes float32 vector and matrix primitives, each with one
 // portable definition and SIMD twins that give the same bits on every machine.
 //
-// Sums run over 16 lanes: element k goes to lane k%16, a tail counts as padded
-// with +0, and the lanes are added pairwise 16→8→4→2→1. A result therefore
-// depends on the values and the length, never on the instruction set, the
+// Sums, but for those of attention, run over 16 lanes: element k goes to lane
+// k%16, a tail counts as padded with +0, and the lanes are added pairwise
+// 16→8→4→2→1. A result therefore depends on the values and the length, never on the instruction set, the
 // strides or how many rows are computed together. NaNs stay NaN, but which
 // payload survives is not defined.
 //
