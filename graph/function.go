@@ -6,7 +6,8 @@ import (
 )
 
 // Function is a kernel given by its parts: its shape rule, its preparation for
-// the CPU and, where it has them, its derivatives.
+// the CPU and, where it has them, its derivatives. Derivatives may allocate a
+// little, and read rows of other tokens: they run for whole batches in training.
 type Function struct {
 	Base
 	Infer func(in []tensor.Shape) (tensor.Shape, error)

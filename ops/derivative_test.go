@@ -11,11 +11,7 @@ import (
 	"github.com/seed-796a8800/tritium/graph"
 )
 
-// loss64 is a loss of float64 inputs, by its definition and step by step.
-type loss64 func(in [][]float64) float64
-
-// differentiate declares a float32 loss of parameters and returns its value
-// and its derivatives.
+// inputs are what a loss is differentiated by.
 type inputs []struct {
 	data  []float32
 	shape []int

@@ -22,7 +22,6 @@ type trainable struct {
 	config  *gptoss.Config
 	vectors map[string][]float32
 	latents map[string]*latent
-	dense   map[string]*latent // without scales: never rounded
 }
 
 // latent is a projection in training: its weights before rounding, and the
