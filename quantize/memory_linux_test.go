@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -78,17 +79,23 @@ func TestMemoryForecast(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = int32(i * 7 % 1000)
 	}
-	before, peak := anonymousBytes(t), int64(0)
-	o := Options{Method: PTBitNet, Window: 128, Rows: 512, Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
-	f, err := NewForecast(c.Config(), o, len(tokens))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, "q"), o); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d MB at the peak, %d MB forecast", (peak-before)>>20, f.Memory>>20)
-	if peak-before > f.Memory {
-		t.Errorf("quantizing took %d MB of memory, %d MB were forecast", (peak-before)>>20, f.Memory>>20)
+	for _, method := range []Method{PTBitNet, Reconstruct} {
+		t.Run(string(method), func(t *testing.T) {
+			debug.FreeOSMemory()
+			before, peak := anonymousBytes(t), int64(0)
+			o := Options{Method: method, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
+				Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
+			f, err := NewForecast(c.Config(), o, len(tokens))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, string(method)), o); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d MB at the peak, %d MB forecast", (peak-before)>>20, f.Memory>>20)
+			if peak-before > f.Memory {
+				t.Errorf("quantizing took %d MB of memory, %d MB were forecast", (peak-before)>>20, f.Memory>>20)
+			}
+		})
 	}
 }

@@ -210,6 +210,9 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		fmt.Fprintf(a.out, "calibrated on %s tokens; the least fed expert, %d of layer %d, saw %s\n",
 			count(r.Options.Tokens), r.LeastFed.Expert, r.LeastFed.Layer, count(r.LeastFed.Tokens))
 	}
+	if err := a.printTraining(r.Layers); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.out)
 	worst := slices.Clone(r.Tensors)
 	slices.SortStableFunc(worst, func(a, b quantize.ReportTensor) int { return cmp.Compare(b.RelativeError, a.RelativeError) })
@@ -219,4 +222,22 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		t.row(x.Name, x.Format, fmt.Sprintf("%.2f", x.Bits), fmt.Sprintf("%.3f", x.RelativeError))
 	}
 	return t.write(a.out, 1)
+}
+
+// printTraining says what training made of the layers, if there was any.
+func (a *app) printTraining(layers []quantize.ReportLayer) error {
+	if len(layers) == 0 {
+		return nil
+	}
+	fmt.Fprintln(a.out)
+	var t table
+	t.row("error on held-out windows", "fitted", "trained", "")
+	for _, l := range layers {
+		kept := "kept"
+		if !l.Kept {
+			kept = "not kept"
+		}
+		t.row(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("%.4f", l.Fitted), fmt.Sprintf("%.4f", l.Trained), kept)
+	}
+	return t.write(a.out, 1, 2)
 }
