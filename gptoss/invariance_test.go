@@ -190,22 +190,26 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 		{"int8 cache", open(t, dir, WithCache(ops.CacheInt8))}} {
 		t.Run(s.name, func(t *testing.T) {
 			// The runtime allocates now and then, and is counted too: what the
-			// model allocates shows in every attempt.
-			var counts []float64
-			for range 5 {
-				n := allocationsOf(t, s, 150)
-				if n == 0 {
+			// model allocates for a token shows in every attempt.
+			least := allocationsOf(t, s, 150)
+			for range 4 {
+				if slices.Max(least) == 0 {
 					return
 				}
-				counts = append(counts, n)
+				for i, n := range allocationsOf(t, s, 150) {
+					least[i] = min(least[i], n)
+				}
 			}
-			t.Errorf("%v allocations in 150 tokens", counts)
+			if slices.Max(least) > 0 {
+				t.Errorf("allocations by token: %v", least)
+			}
 		})
 	}
 }
 
-// allocationsOf counts the allocations of a new plan that decodes tokens.
-func allocationsOf(t *testing.T, s subject, decoded int) (total float64) {
+// allocationsOf counts the allocations of a new plan that decodes tokens, for
+// each of them.
+func allocationsOf(t *testing.T, s subject, decoded int) (counts []float64) {
 	t.Helper()
 	m := compile(t, s.Config(), s, newCPU(t, 2), 8)
 	seq, err := m.Plan.NewSequence()
@@ -220,13 +224,13 @@ func allocationsOf(t *testing.T, s subject, decoded int) (total float64) {
 		t.Fatal(err)
 	}
 	for range decoded { // one by one: an average would round a single one away
-		total += testing.AllocsPerRun(1, func() {
+		counts = append(counts, testing.AllocsPerRun(1, func() {
 			if err := m.Append(b, seq, one); err != nil {
 				t.Error(err)
 			}
-		})
+		}))
 	}
-	return total
+	return counts
 }
 
 // Weights at 1.6 bits give the same logits as stored, expanded to 2 bits, and
