@@ -46,12 +46,7 @@ func transpose(cpu *graph.CPU, dst, src []float32, rows, cols int) {
 	cpu.Parallel((cols+transposeRow-1)/transposeRow, func(_, at int) {
 		first, last := at*transposeRow, min(cols, (at+1)*transposeRow)
 		for lo := 0; lo < rows; lo += transposeRow {
-			hi := min(rows, lo+transposeRow)
-			for c := first; c < last; c++ {
-				for r := lo; r < hi; r++ {
-					dst[c*rows+r] = src[r*cols+c]
-				}
-			}
+			turn(dst[first*rows+lo:], rows, src[lo*cols+first:], cols, min(transposeRow, rows-lo), last-first)
 		}
 	})
 }

@@ -76,15 +76,28 @@ func (l *latent) add(w []float32, fit Fit) {
 	l.scales = append(l.scales, fit.Scales...)
 }
 
+// matrices is 1, or the number of experts.
+func (l *latent) matrices() int {
+	last := len(l.shape) - 1
+	return len(l.weight) / (l.shape[last-1] * l.shape[last])
+}
+
 // at returns the indices of the i-th matrix' weights and scales.
 func (l *latent) at(i int) (lo, hi, slo, shi int) {
-	last := len(l.shape) - 1
-	n := l.shape[last-1] * l.shape[last]
-	m := 0
-	if l.group > 0 {
-		m = l.shape[last-1] * groupsOf(l.shape[last], l.group)
-	}
+	n, m := len(l.weight)/l.matrices(), len(l.scales)/l.matrices()
 	return i * n, (i + 1) * n, i * m, (i + 1) * m
+}
+
+// eachGroup calls f for every group, g, of the i-th matrix, weights [from, to).
+func (l *latent) eachGroup(i int, f func(g, from, to int)) {
+	lo, hi, g, _ := l.at(i)
+	in := l.shape[len(l.shape)-1]
+	for row := lo; row < hi; row += in {
+		for from := row; from < row+in; from += l.group {
+			f(g, from, min(row+in, from+l.group))
+			g++
+		}
+	}
 }
 
 // pack rounds and packs the i-th matrix.
@@ -96,15 +109,10 @@ func (l *latent) pack(i int, format ternaryop.Format, group int) (*ternaryop.Mat
 		packed, _, err := packIntegers(l.weight[lo:hi], out, in, format, group)
 		return packed, err
 	}
-	scales, codes, groups := l.scales[slo:shi], make([]int8, hi-lo), groupsOf(in, group)
-	for k, w := range l.weight[lo:hi] {
-		switch half := scales[k/in*groups+k%in/group] / 2; {
-		case w > half:
-			codes[k] = 1
-		case w < -half:
-			codes[k] = -1
-		}
-	}
+	scales, codes := l.scales[slo:shi], make([]int8, hi-lo)
+	l.eachGroup(i, func(g, from, to int) {
+		encodeTernary(codes[from-lo:to-lo], l.weight[from:to], l.scales[g])
+	})
 	return ternaryop.Pack(format, codes, scales, out, in, group)
 }
 
@@ -127,10 +135,12 @@ func (l *latent) setFit(scales []float32) {
 	if l.group == 0 {
 		return
 	}
-	in := l.shape[len(l.shape)-1]
-	groups := groupsOf(in, l.group)
-	for i, c := range l.codes {
-		l.weight[i] = scales[i/in*groups+i%in/l.group] * float32(c)
+	for i := range l.matrices() {
+		l.eachGroup(i, func(g, from, to int) {
+			for k, c := range l.codes[from:to] {
+				l.weight[from+k] = scales[g] * float32(c)
+			}
+		})
 	}
 }
 
