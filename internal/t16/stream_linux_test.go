@@ -9,24 +9,26 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/seed-796a8800/tritium/internal/largepages"
 	"github.com/seed-796a8800/tritium/internal/readprobe"
 )
 
 // streamBytes is more than the caches of any machine that this runs on hold.
 const streamBytes = 768 << 20
 
-// stream is memory of huge pages, as a mapped file in the page cache may be, filled with random bytes.
-func stream(b *testing.B) []byte {
-	mem, err := unix.Mmap(-1, 0, streamBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+// largePages is memory that reads as a mapped file in the page cache may.
+func largePages(b *testing.B, size int) []byte {
+	words, err := largepages.Alloc(size / 8)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { unix.Munmap(mem) })
-	if err := unix.Madvise(mem, unix.MADV_HUGEPAGE); err != nil {
-		b.Log("no huge pages:", err)
-	}
+	b.Cleanup(func() { largepages.Free(words) })
+	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size)
+}
+
+// stream is memory of huge pages, as a mapped file in the page cache may be, filled with random bytes.
+func stream(b *testing.B) []byte {
+	mem := largePages(b, streamBytes)
 	rng, words := rand.New(rand.NewPCG(1, 2)), unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), streamBytes/8)
 	for i := range words {
 		words[i] = rng.Uint64()

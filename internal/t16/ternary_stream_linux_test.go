@@ -10,21 +10,12 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/seed-796a8800/tritium/internal/readprobe"
 )
 
-// hugePages maps memory as a file that the kernel keeps in huge pages would be.
+// hugePages is such memory full of valid bytes of both ternary formats.
 func hugePages(b *testing.B, size int) []byte {
-	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { unix.Munmap(mem) })
-	if err := unix.Madvise(mem, unix.MADV_HUGEPAGE); err != nil {
-		b.Log("no huge pages:", err)
-	}
+	mem := largePages(b, size)
 	for i := range mem {
 		mem[i] = byte(i % 81 * 3)
 	}

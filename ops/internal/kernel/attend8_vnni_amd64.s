@@ -1,6 +1,7 @@
 //go:build !purego
 
 #include "textflag.h"
+#include "exp_avx512_amd64.h"
 
 // Z0 and Z1 hold keys, four elements of sixteen positions each, without a sign.
 #define QK2(ptr, t, c0, c1) \
@@ -129,25 +130,6 @@ done:
 	VZEROUPPER
 	RET
 
-// EXP sets Z0 = exp32(Z0), as in exp_avx512_amd64.s, for arguments of at least
-// -64. Clobbers Z1 and Z2.
-#define EXP \
-	VMINPS      Z0, Z16, Z0  \
-	VMAXPS      Z0, Z17, Z0  \
-	VMOVAPS     Z0, Z1       \
-	VFMADD213PS Z19, Z18, Z1 \
-	VSUBPS      Z19, Z1, Z1  \
-	VFMADD231PS Z20, Z1, Z0  \
-	VFMADD231PS Z21, Z1, Z0  \
-	VMOVAPS     Z22, Z2      \
-	VFMADD213PS Z23, Z0, Z2  \
-	VFMADD213PS Z24, Z0, Z2  \
-	VFMADD213PS Z25, Z0, Z2  \
-	VFMADD213PS Z26, Z0, Z2  \
-	VFMADD213PS Z27, Z0, Z2  \
-	VFMADD213PS Z27, Z0, Z2  \
-	VSCALEFPS   Z1, Z2, Z0
-
 // WEIGH makes sixteen scores into x, and adds their exponentials to the sum.
 #define WEIGH(off, x) \
 	VMOVUPS off(SI), Z0         \
@@ -175,19 +157,9 @@ TEXT ·attendWeights8AVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS m+40(FP), Z3
 	MOVQ blocks+48(FP), CX
 	MOVQ consts+56(FP), DX
-	VBROADCASTSS 0(DX), Z16
+	LOADCONSTS
 	MOVL $0xC2800000, AX     // -64, instead of the least that exp32 takes
 	VPBROADCASTD AX, Z17
-	VBROADCASTSS 8(DX), Z18
-	VBROADCASTSS 12(DX), Z19
-	VBROADCASTSS 16(DX), Z20
-	VBROADCASTSS 20(DX), Z21
-	VBROADCASTSS 24(DX), Z22
-	VBROADCASTSS 28(DX), Z23
-	VBROADCASTSS 32(DX), Z24
-	VBROADCASTSS 36(DX), Z25
-	VBROADCASTSS 40(DX), Z26
-	VBROADCASTSS 44(DX), Z27
 	VMOVUPS (R9), Z28
 	VPXORD Z29, Z29, Z29
 	MOVL $0x42FE0000, AX     // 127

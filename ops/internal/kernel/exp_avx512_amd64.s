@@ -1,41 +1,7 @@
 //go:build !purego
 
 #include "textflag.h"
-
-// LOADCONSTS broadcasts expConsts (DX) to Z16-Z27.
-#define LOADCONSTS \
-	VBROADCASTSS 0(DX), Z16 \
-	VBROADCASTSS 4(DX), Z17 \
-	VBROADCASTSS 8(DX), Z18 \
-	VBROADCASTSS 12(DX), Z19 \
-	VBROADCASTSS 16(DX), Z20 \
-	VBROADCASTSS 20(DX), Z21 \
-	VBROADCASTSS 24(DX), Z22 \
-	VBROADCASTSS 28(DX), Z23 \
-	VBROADCASTSS 32(DX), Z24 \
-	VBROADCASTSS 36(DX), Z25 \
-	VBROADCASTSS 40(DX), Z26 \
-	VBROADCASTSS 44(DX), Z27
-
-// EXP sets Z0 = exp32(Z0). VSCALEFPS rounds once, like the two products of the
-// definition. The operand that VMINPS and VMAXPS return for NaN is Z0. Clobbers
-// Z1 and Z2.
-#define EXP \
-	VMINPS      Z0, Z16, Z0  \
-	VMAXPS      Z0, Z17, Z0  \
-	VMOVAPS     Z0, Z1       \
-	VFMADD213PS Z19, Z18, Z1 \
-	VSUBPS      Z19, Z1, Z1  \
-	VFMADD231PS Z20, Z1, Z0  \
-	VFMADD231PS Z21, Z1, Z0  \
-	VMOVAPS     Z22, Z2      \
-	VFMADD213PS Z23, Z0, Z2  \
-	VFMADD213PS Z24, Z0, Z2  \
-	VFMADD213PS Z25, Z0, Z2  \
-	VFMADD213PS Z26, Z0, Z2  \
-	VFMADD213PS Z27, Z0, Z2  \
-	VFMADD213PS Z27, Z0, Z2  \
-	VSCALEFPS   Z1, Z2, Z0
+#include "exp_avx512_amd64.h"
 
 // func expSubBlocksAVX512(dst, x *float32, sub float32, n int, consts *[12]float32)
 TEXT ·expSubBlocksAVX512(SB), NOSPLIT, $0-40
