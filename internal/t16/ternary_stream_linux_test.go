@@ -13,7 +13,7 @@ import (
 	"github.com/seed-796a8800/tritium/internal/readprobe"
 )
 
-// hugePages is such memory full of valid bytes of both ternary formats.
+// hugePages is such memory, full of bytes that Ternary5 has.
 func hugePages(b *testing.B, size int) []byte {
 	mem := largePages(b, size)
 	for i := range mem {
