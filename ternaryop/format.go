@@ -72,7 +72,11 @@ func (f Format) String() string {
 
 // Native says whether the kernels of this processor multiply weights of the
 // format as fast as they read them. Where they do not, [Stack.Expand] helps.
-func (f Format) Native() bool { return packings[f].kernel != t16.Ternary5 || t16.NativeTernary5() }
+func (f Format) Native() bool { return !f.Expands() || t16.NativeTernary5() }
+
+// Expands says whether the format has five weights in a byte, which
+// [Stack.Expand] rewrites.
+func (f Format) Expands() bool { return f == Ternary5 || f == Planes5 }
 
 // Planes returns how many integers make up a weight, each times a scale of its
 // own: 2 in Planes2 and Planes5, 1 in all others. Panics on an unknown format.

@@ -63,7 +63,7 @@ func (s *Stack) ExpandedBytes() int { return len(s.Codes) / 4 * 5 }
 // Shapes: codes [ExpandedBytes].
 // Errors: s is in another format; other lengths.
 func (s *Stack) Expand(codes []byte) (*Stack, error) {
-	if s.Format != Ternary5 && s.Format != Planes5 {
+	if !s.Format.Expands() {
 		return nil, fmt.Errorf("ternaryop: %v weights to expand, want %v or %v", s.Format, Ternary5, Planes5)
 	}
 	as := map[Format]Format{Ternary5: expanded, Planes5: expandedPlanes}[s.Format]
