@@ -23,8 +23,8 @@ func (r *run) fitLinears(m *Moment, ps ...gptoss.Projection) error {
 			continue // stays as the source has it
 		}
 		bias := r.source.Vector(p.Name + ".bias")
-		if f.Ternary() {
-			packed, fit, err := r.fitTernary(p, f, r.source.Matrix(p.Name), m)
+		if fitted(f, p) {
+			packed, fit, err := r.fitMatrix(p, f, r.source.Matrix(p.Name), m)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
@@ -55,7 +55,10 @@ func (r *run) fitLinears(m *Moment, ps ...gptoss.Projection) error {
 
 // fitExperts fits one projection of every expert, decoding one at a time.
 func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
-	f := r.formats[p.Name]
+	f, ok := r.formats[p.Name]
+	if !ok {
+		return nil // stays as the source has it
+	}
 	tokens := make([]int, p.Experts)
 	for e, m := range in.moments {
 		tokens[e] = m.Tokens()
@@ -85,7 +88,7 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 		if calibrated {
 			m = in.moments[e]
 		}
-		packed, fit, err := r.fitTernary(p, f, w, m)
+		packed, fit, err := r.fitMatrix(p, f, w, m)
 		if err != nil {
 			return fmt.Errorf("%s: expert %d: %w", p.Name, e, err)
 		}
@@ -115,9 +118,9 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 	return nil
 }
 
-func (r *run) fitTernary(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+func (r *run) fitMatrix(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
 	format, group := f.Packing(p.In)
-	fit, err := r.fitter.Ternary(r.decode(w), p.Out, p.In, group, m, r.opt.Method, r.opt.Fit)
+	fit, err := r.fitter.Fit(format, r.decode(w), p.Out, p.In, group, m, r.opt.Method, r.opt.Fit)
 	if err != nil {
 		return nil, fit, err
 	}

@@ -1,7 +1,10 @@
 package quantize
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 )
@@ -59,7 +62,12 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 
 // formats returns the storage of every projection that changes.
 func formats(c gptoss.Config, o Options) (map[string]gptoss.Format, error) {
-	fs := map[string]gptoss.Format{}
+	fs, known := map[string]gptoss.Format{}, c.Projections()
+	for _, name := range slices.Sorted(maps.Keys(o.Tensors)) {
+		if _, ok := known[name]; !ok {
+			return nil, fmt.Errorf("quantize: %q is no projection of the model", name)
+		}
+	}
 	for _, p := range c.ProjectionList() {
 		f, err := o.format(p)
 		if err != nil {
@@ -97,7 +105,7 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 	if tokens > 0 {
 		m += float64(2*c.Experts+1) * (in*in*4 + in*momentStride*4) // moments of gate_up and down, and the layer's
 		m += 4 * in * in * 4                                        // H, its factor and inverse
-		m += float64(c.Experts) * out * in * 2.25 / 8               // packed experts of the layer
+		m += float64(c.Experts) * out * in * packedBits(c, o) / 8   // packed experts of the layer
 	}
 	m += out * in * (4 + 1 + 4*8) // one expert: weights, codes, fit scratch
 	for _, t := range []string{o.Embedding, o.Head} {
@@ -122,6 +130,17 @@ func trainMemory(c gptoss.Config, o Options, t TrainOptions, tokens int) int64 {
 	return int64(4 * (2*float64(tokens*c.Hidden) + 8.25*weights + 3.5*float64(t.Micro*o.Window)*perToken))
 }
 
+// packedBits is the most bits of an expert's weight, if not little more.
+func packedBits(c gptoss.Config, o Options) float64 {
+	bits := 2.25
+	for _, p := range c.ProjectionList() {
+		if f, err := o.format(p); err == nil && p.Experts > 0 {
+			bits = max(bits, f.Bits)
+		}
+	}
+	return bits
+}
+
 // costs are a layer's two passes over the calibration tokens, in float32
 // multiply-adds. Integer products of ternary projections count a quarter.
 type costs struct {
@@ -140,7 +159,10 @@ func newCosts(c gptoss.Config, o Options, tokens int) costs {
 	// Of a moment the lower triangle is computed; down's input is known only
 	// behind gate_up, whose product is the larger part of the experts.
 	moments := a * (h*h + i*i) / 2
-	if o.Attention == StoreTernary {
+	if slices.ContainsFunc(c.LayerProjections(0), func(p gptoss.Projection) bool {
+		f, err := o.format(p)
+		return err == nil && p.Experts == 0 && fitted(f, p)
+	}) {
 		moments += (h*h + nd*nd) / 2
 	}
 	return costs{
@@ -160,13 +182,14 @@ func fitWork(o Options, p gptoss.Projection) float64 {
 	}
 	const sorting = 60 // multiply-adds a weight
 	w := n * sorting
-	if p.Experts == 0 && (!p.Quantizable || o.Attention != StoreTernary) {
+	f, err := o.format(p)
+	if err != nil || !fitted(f, p) {
 		return w
 	}
 	experts := float64(max(1, p.Experts))
 	switch o.Method.start() {
 	case PTBitNet, GPTQWithDescent:
-		w += n * in * (1 + passes)
+		w += n * in * (1 + passes + passes*float64(f.Planes()-1)*float64(f.Group)/in)
 	}
 	switch o.Method {
 	case GPTQ, GPTQWithDescent:

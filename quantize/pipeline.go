@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -204,7 +205,7 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	l := &layerRun{cpu: r.cpu, config: r.config, weights: r.weights, layer: layer, window: r.opt.Window, rows: min(rows, max(len(r.tokens), r.opt.Window))}
 	scope := fmt.Sprintf("model.layers.%d.", layer)
 	pass := func(what string, work float64, observers ...observer) error {
-		if len(r.tokens) == 0 {
+		if len(r.tokens) == 0 || len(observers) == 0 {
 			return nil
 		}
 		per := work / float64(len(r.tokens))
@@ -213,13 +214,7 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	c := newCosts(r.config, r.opt, len(r.tokens))
 
 	s := newLayerMoments(r.cpu, r.config, ps, n, l.rows)
-	observers := []observer{
-		{scope + "post_attention_layernorm", s.gateUp.seeInputs}, {scope + "mlp.swiglu", s.down.seeInputs},
-		{scope + "mlp.routing", s.seeRouting},
-	}
-	if r.opt.Attention == StoreTernary {
-		observers = append(observers, observer{scope + "input_layernorm", s.qkv.see}, observer{scope + "self_attn.attention", s.o.see})
-	}
+	observers := r.statistics(s, scope, n, ps)
 	if err := pass("statistics", c.statistics, observers...); err != nil {
 		return err
 	}
@@ -244,6 +239,29 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 		at += copy(x[at:], values)
 		return nil
 	}})
+}
+
+// statistics lists what to observe of a layer: the inputs of what is fitted.
+func (r *run) statistics(s *layerMoments, scope string, n gptoss.Names, ps map[string]gptoss.Projection) (list []observer) {
+	fitted := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return fitted(r.formats[name], ps[name]) })
+	}
+	if fitted(n.GateUp) {
+		list = append(list, observer{scope + "post_attention_layernorm", s.gateUp.seeInputs})
+	}
+	if fitted(n.Down) {
+		list = append(list, observer{scope + "mlp.swiglu", s.down.seeInputs})
+	}
+	if len(list) > 0 {
+		list = append(list, observer{scope + "mlp.routing", s.seeRouting})
+	}
+	if fitted(n.Q, n.K, n.V) {
+		list = append(list, observer{scope + "input_layernorm", s.qkv.see})
+	}
+	if fitted(n.O) {
+		list = append(list, observer{scope + "self_attn.attention", s.o.see})
+	}
+	return list
 }
 
 // decode reads a weight as float32 into memory that the next decode reuses.

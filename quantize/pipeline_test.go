@@ -107,6 +107,65 @@ func TestEveryMethod(t *testing.T) {
 	}
 }
 
+// TestMixedFormats gives the projections of one layer as many formats as there
+// are, with statistics for those that are fitted to them and none for others.
+func TestMixedFormats(t *testing.T) {
+	n := gptoss.LayerNames(2)
+	as := map[string]string{n.Q: gptoss.FormatInt4, n.K: gptoss.FormatInt8, n.V: StoreSource, n.O: gptoss.FormatPlanes5,
+		n.GateUp: gptoss.FormatInt4, n.Down: gptoss.FormatPlanes2, gptoss.LayerNames(3).GateUp: StoreSource,
+		gptoss.LayerNames(3).Down: StoreSource, gptoss.LayerNames(4).Down: gptoss.FormatTernary5}
+	o := Options{Method: PTBitNet, Attention: StoreBF16, Experts: StorePlanes, Tensors: as}
+	dirs := []string{quantizeNano(t, 1, o), quantizeNano(t, 3, o)}
+	c, err := gptoss.Open(dirs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.CheckFinite(newCPU(t, 2), nil); err != nil {
+		t.Error(err)
+	}
+	config := c.Config()
+	for _, p := range config.ProjectionList() {
+		want, ok := as[p.Name]
+		if !ok && p.Experts > 0 {
+			want = gptoss.FormatPlanes2
+		}
+		if want == StoreSource {
+			want = ""
+		}
+		if got := c.Format(p.Name).Kind; got != want {
+			t.Errorf("%s is stored as %q, want %q", p.Name, got, want)
+		}
+	}
+	var report Report
+	data, err := os.ReadFile(filepath.Join(dirs[0], ReportName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range report.Tensors {
+		if limit := map[string]float64{gptoss.FormatTernary5: .25}[x.Format]; !(x.RelativeError > 0 && x.RelativeError < max(limit, .05)) {
+			t.Errorf("%s as %s: relative error %g", x.Name, x.Format, x.RelativeError)
+		}
+		if counted := x.Format != gptoss.FormatInt8; counted != (x.Tokens > 0) {
+			t.Errorf("%s as %s saw %d tokens", x.Name, x.Format, x.Tokens)
+		}
+	}
+	one, err := os.ReadFile(filepath.Join(dirs[0], "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	three, err := os.ReadFile(filepath.Join(dirs[1], "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one, three) {
+		t.Error("three threads write other bytes than one")
+	}
+}
+
 // TestNothingElseChanges checks that what must never be quantized - router,
 // norms, sinks, biases - is in the ternary model byte for byte, and embedding
 // and head too unless asked for.
@@ -377,6 +436,15 @@ func TestRunRefuses(t *testing.T) {
 		{name: "group", want: "groups of 7", o: Options{Group: 7}},
 		{name: "attention", want: "int3", o: Options{Attention: "int3"}},
 		{name: "head", want: "ternary", o: Options{Head: "ternary"}},
+		{name: "experts", want: "experts as \"int8\": choose one of ternary, two-planes, int4, source", o: Options{Experts: StoreInt8}},
+		{name: "tables in two planes", want: "embedding as \"two-planes\"", o: Options{Embedding: StorePlanes}},
+		{name: "training two planes", want: "gate_up_proj is to be two-planes", o: Options{Method: Reconstruct, Experts: StorePlanes}, tokens: tokens},
+		{name: "training int4", want: "q_proj is to be int4", o: Options{Method: Reconstruct, Attention: StoreInt4}, tokens: tokens},
+		{name: "training nothing", want: "gate_up_proj is to be source", o: Options{Method: Reconstruct, Experts: StoreSource}, tokens: tokens},
+		{name: "a tensor's format", want: `unknown format "int3"`, o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: "int3"}}},
+		{name: "a ternary head", want: "lm_head cannot be stored as ternary", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: gptoss.FormatTernary}}},
+		{name: "a router", want: "router cannot be stored as int8", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.LayerNames(1).Router: gptoss.FormatInt8}}},
+		{name: "no tensor", want: `"model.layers.9.o" is no projection`, o: Options{Method: Stage1, Tensors: map[string]string{"model.layers.9.o": gptoss.FormatInt8}}},
 		{name: "window", want: "windows of 1", o: Options{Window: 1}},
 		{name: "damping", want: "damping", o: Options{Fit: FitOptions{Damp: -1}}},
 		{name: "quantized source", want: "quantized already", source: ternary},
@@ -497,7 +565,9 @@ func TestForecast(t *testing.T) {
 	}
 	c := openNano(t)
 	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Bits: 1.6},
-		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
+		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4},
+		{Method: Stage1, Experts: StorePlanes, Attention: StoreInt4}, {Method: Stage1, Bits: 1.6, Experts: StorePlanes, Attention: StorePlanes},
+		{Method: Stage1, Experts: StoreSource, Attention: StoreBF16, Head: StoreInt8}} {
 		dir := quantizeNano(t, 2, o)
 		q, err := gptoss.Open(dir)
 		if err != nil {

@@ -44,6 +44,7 @@ type Report struct {
 type ReportOptions struct {
 	Bits      float64 `json:"bits"` // of ternary weights, without scales
 	Group     int     `json:"group"`
+	Experts   string  `json:"experts"`
 	Attention string  `json:"attention"`
 	Embedding string  `json:"embedding"`
 	Head      string  `json:"head"`
@@ -79,7 +80,7 @@ type LeastFed struct {
 func newReport(r *run) *Report {
 	fit, _ := r.opt.Fit.resolve()
 	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
-		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
+		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
 	}, Files: map[string]string{}}
 	if t := r.opt.Train; r.opt.Method.Trains() {
@@ -162,7 +163,7 @@ var copied = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens
 // model, not even under its temporary name.
 func (r *run) finish(dir string) error {
 	q := gptoss.Quantization{QuantMethod: gptoss.QuantMethod, Version: gptoss.LayoutVersion, Method: string(r.opt.Method),
-		GroupSize: r.opt.Group, ActivationBits: 8, Tensors: r.formats}
+		GroupSize: r.opt.ternaryGroup(), ActivationBits: 8, Tensors: r.formats}
 	config, err := r.config.WithQuantization(q)
 	if err != nil {
 		return err
