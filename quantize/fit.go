@@ -59,6 +59,8 @@ func ParseMethod(name string) (Method, error) {
 type FitOptions struct {
 	Damp   float64 // added to the diagonal of H, as a fraction of its mean; default 0.01
 	Passes int     // most passes of coordinate descent; default 8, it stops at a fixed point
+	// DeadZone, if not 0, trades quality for zeros.
+	DeadZone float64
 }
 
 // The defaults of FitOptions.

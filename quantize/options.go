@@ -26,6 +26,9 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Compress stores codes in about as many bits as they carry, to be expanded
+	// when the model is opened; while the result is written, both are on disk.
+	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
 	// projection and batch. It is called by the goroutine that called Run.
 	Progress func(Progress)
