@@ -45,6 +45,7 @@ type batch struct {
 	w                       []float32 // [rows, In]
 	codes                   []int8    // [rows, In]
 	scales                  []float32 // [rows, groups]
+	price                   float64   // of a code that is not 0, see FitOptions.DeadZone
 }
 
 func (b *batch) fit(method Method, f *feedback, passes int) {
@@ -80,8 +81,8 @@ func (b *batch) stage1() {
 		first, n := b.span(i % b.groups)
 		at := i/b.groups*b.in + first
 		w := b.w[at:][:n]
-		b.scales[i] = stage1Scale(w, b.order[:n])
-		encodeTernary(b.codes[at:][:n], w, b.scales[i])
+		b.scales[i] = stage1Scale(w, b.order[:n], b.price)
+		encodePriced(b.codes[at:][:n], w, b.scales[i], b.price)
 	}
 }
 

@@ -59,7 +59,13 @@ func ParseMethod(name string) (Method, error) {
 type FitOptions struct {
 	Damp   float64 // added to the diagonal of H, as a fraction of its mean; default 0.01
 	Passes int     // most passes of coordinate descent; default 8, it stops at a fixed point
-	// DeadZone, if not 0, trades quality for zeros.
+	// DeadZone prices codes that are not 0, so that fewer bits store the others:
+	// half the width of what becomes 0, in units of the scale, from .5, which is
+	// no price and the default, to 1. What is then minimised is
+	//
+	//	Σ (w - ŵ)·H·(w - ŵ)ᵀ + (2·DeadZone - 1)·mean(a²)·|codes that are not 0|
+	//
+	// with H's mean diagonal at 1 and a the scales of stage 1.
 	DeadZone float64
 }
 
@@ -114,7 +120,11 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 	if err := checkProblem(w, out, in, group, m, method); err != nil {
 		return Fit{}, err
 	}
+	if err := opt.CheckDeadZone(method); err != nil {
+		return Fit{}, err
+	}
 	group, method = min(group, in), method.start()
+	price := f.priceOf(w, out, in, group, opt.DeadZone)
 	var h []float32 // nil stands for the identity
 	if m != nil {
 		if h, err = m.Damped(f.cpu, opt.Damp, f.h); err != nil {
@@ -141,6 +151,7 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 		b := batch{
 			scratch: s, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
 			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups : hi*groups],
+			price: price,
 		}
 		b.fit(method, &f.feedback, opt.Passes)
 		b.computeErrors()

@@ -80,6 +80,9 @@ func (o Options) resolve() (Options, error) {
 	if _, err := o.Fit.resolve(); err != nil {
 		return o, err
 	}
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return o, err
+	}
 	least := map[float64]int{2: 16, 1.6: 80}[o.Bits]
 	switch {
 	case least == 0:

@@ -75,6 +75,7 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
 	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
 	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
 	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
@@ -110,6 +111,9 @@ func (f *quantizeFlags) check() error {
 		return usagef("--out DIR is required (or --dry-run)")
 	}
 	o.Method = quantize.Method(f.method)
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return nil
 	}
