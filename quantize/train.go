@@ -99,7 +99,7 @@ type trainedPlan struct {
 	sequences []*graph.Sequence
 }
 
-func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
+func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions, opts ...graph.Option) (*trainer, error) {
 	o, err := o.resolve(goal.windows)
 	if err != nil {
 		return nil, err
@@ -116,10 +116,10 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 	if err := b.Err(); err != nil {
 		return nil, err
 	}
-	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads); err != nil {
+	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads, opts...); err != nil {
 		return nil, err
 	}
-	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil); err != nil {
+	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil, opts...); err != nil {
 		return nil, err
 	}
 	for i := range t.params {
@@ -130,8 +130,8 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 	return t, nil
 }
 
-func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes) (*trainedPlan, error) {
-	plan, err := b.Compile(cpu, rows, graph.WithOutputs(append(slices.Clone(grads), loss)...))
+func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes, opts ...graph.Option) (*trainedPlan, error) {
+	plan, err := b.Compile(cpu, rows, append(opts, graph.WithOutputs(append(slices.Clone(grads), loss)...))...)
 	if err != nil {
 		return nil, err
 	}
