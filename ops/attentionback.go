@@ -143,7 +143,7 @@ func (o attentionBack) prepare(a *graph.Args, cpu *graph.CPU) (graph.Step, error
 
 func (h *backHead) run() {
 	d, stride := h.HeadDim, h.KVHeads*h.HeadDim
-	turn(h.keys, h.length, h.k[h.kv*d:], stride, h.length, d)
+	kernel.Transpose(h.keys, h.length, h.k[h.kv*d:], stride, h.length, d)
 	clear(h.dk[:h.length*d])
 	clear(h.dv[:h.length*d])
 	group := h.Heads / h.KVHeads
@@ -177,11 +177,11 @@ func (h *backHead) block(head, first, last int) {
 		h.out[(first+i)*h.width+h.width-h.Heads+head] = h.weigh(p, ds, head, first+i, lo)
 	}
 	// dv += pᵀ·do, dk += dsᵀ·q
-	turn(h.turned, n, h.p, seen, n, seen)
-	turn(h.rows, n, do, qStride, n, d)
+	kernel.Transpose(h.turned, n, h.p, seen, n, seen)
+	kernel.Transpose(h.rows, n, do, qStride, n, d)
 	kernel.MatMulNT(h.dv[lo*d:], d, h.turned, n, h.rows, n, seen, d, n, true)
-	turn(h.turned, n, h.dp, seen, n, seen)
-	turn(h.rows, n, q, qStride, n, d)
+	kernel.Transpose(h.turned, n, h.dp, seen, n, seen)
+	kernel.Transpose(h.rows, n, q, qStride, n, d)
 	kernel.MatMulNT(h.dk[lo*d:], d, h.turned, n, h.rows, n, seen, d, n, true)
 	// dq = ds·k
 	kernel.MatMulNT(h.out[first*h.width+head*d:], h.width, h.dp, seen, h.keys[lo:], h.length, n, d, seen, false)
@@ -213,16 +213,4 @@ func (h *backHead) weigh(p, ds []float32, head, position, lo int) float32 {
 	}
 	// The sink's weight over that of the likeliest key is exp(sink - top).
 	return -delta * kernel.Max(p) * float32(math.Exp(float64(sink-top)))
-}
-
-// turn transposes: dst[c][r] = src[r][c].
-//
-// Shapes: src [rows, cols] with row stride lds, dst [cols, rows] with ldd.
-func turn(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	for r := range rows {
-		row := src[r*lds : r*lds+cols]
-		for c, v := range row {
-			dst[c*ldd+r] = v
-		}
-	}
 }
