@@ -112,7 +112,7 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions, opts ...graph.Option)
 		return nil, err
 	}
 	t.params = params
-	grads := b.Grad(b.Try(gorgonia.Sum(loss)), nodes...)
+	grads := b.Grad(loss, nodes...)
 	if err := b.Err(); err != nil {
 		return nil, err
 	}
@@ -174,9 +174,6 @@ func (p *trainedPlan) run(goal *goal, windows []int) (float64, error) {
 	}
 	if err := goal.load(p.in, windows); err != nil {
 		return 0, err
-	}
-	if len(windows) < len(p.sequences) {
-		clear(p.loss) // gorgonia sums all rows
 	}
 	if err := p.plan.Run(p.batch); err != nil {
 		return 0, err
