@@ -126,8 +126,8 @@ func constantOf(n *gorgonia.Node) (gorgonia.Value, bool) {
 }
 
 // assign decides which nodes share memory. A node takes its block before those
-// of its inputs are freed, so it never shares one with them; an input's block
-// is free again after the last step that reads it. Inputs and outputs of the
+// of its inputs are freed, so it shares one with them only where it says that
+// it may; an input's block is free again after the last step that reads it. Inputs and outputs of the
 // plan have blocks of their own. Constants and parameters need none.
 func (c *compiler) assign() {
 	last := make(map[*gorgonia.Node]int, len(c.order))
@@ -146,20 +146,44 @@ func (c *compiler) assign() {
 		if _, ok := constantOf(n); ok || c.parameters[n] {
 			continue
 		}
+		dying := func(k *gorgonia.Node) bool {
+			_, has := c.home[k]
+			return has && last[k] == i && k.Op() != nil && !pinned[k]
+		}
 		size := max(1, n.Shape().TotalSize())
-		if n.Op() == nil || pinned[n] {
+		over := c.takenOver(n, dying)
+		switch {
+		case n.Op() == nil || pinned[n]:
 			c.home[n] = c.newBlock(n.Dtype(), size)
-		} else {
+		case over != nil:
+			c.home[n] = c.home[over]
+		default:
 			c.home[n] = c.take(&free, n.Dtype(), size)
 		}
 		for j, k := range c.kids[n] {
-			_, has := c.home[k]
-			dead := last[k] == i && !slices.Contains(c.kids[n][:j], k)
-			if has && dead && k.Op() != nil && !pinned[k] {
+			if dying(k) && c.home[k] != c.home[n] && !slices.Contains(c.kids[n][:j], k) {
 				free = append(free, c.home[k])
 			}
 		}
 	}
+}
+
+// takenOver returns an input whose memory a node takes over, if any; see
+// Function.Reuses. A probe wants to see all inputs.
+func (c *compiler) takenOver(n *gorgonia.Node, dying func(*gorgonia.Node) bool) *gorgonia.Node {
+	f, ok := n.Op().(*Function)
+	probed := func(p probe) bool { return p.match(c.plan.name(n), n.Op()) }
+	if !ok || slices.ContainsFunc(c.probes, probed) {
+		return nil
+	}
+	for _, i := range f.Reuses {
+		k := c.kids[n][i]
+		others := slices.Concat(c.kids[n][:i], c.kids[n][i+1:])
+		if !slices.Contains(others, k) && dying(k) && k.Dtype() == n.Dtype() && k.Shape().Eq(n.Shape()) {
+			return k
+		}
+	}
+	return nil
 }
 
 // take returns the free block that fits best, the largest of those too small

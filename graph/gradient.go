@@ -138,7 +138,7 @@ func (b *Builder) sum(terms gorgonia.Nodes) *gorgonia.Node {
 	if !isVector(terms[0]) {
 		return b.Try(gorgonia.ReduceAdd(terms))
 	}
-	o := &Function{Base: Base{Kind: "sum", Out: Float32Tensor(terms[0].Dims())}, Infer: Like(0), OnCPU: prepareSum}
+	o := &Function{Base: Base{Kind: "sum", Out: Float32Tensor(terms[0].Dims())}, Infer: Like(0), OnCPU: prepareSum, Reuses: []int{0, 1}}
 	for range terms {
 		o.In = append(o.In, o.Out)
 	}
