@@ -131,4 +131,4 @@ func sumRows(cpu *graph.CPU, dst, x []float32, rows int) {
 }
 
 // sumColumns is how many columns of a sum of rows a thread takes at a time.
-const sumColumns = 64
+const sumColumns = 128

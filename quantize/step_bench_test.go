@@ -138,11 +138,11 @@ func stepOf(tb testing.TB, tr *trainer) func() {
 
 // layerTrainer trains one layer of the small shape: the first slides, the
 // second sees everything.
-func layerTrainer(tb testing.TB, cpu *graph.CPU, layer int) *trainer {
+func layerTrainer(tb testing.TB, cpu *graph.CPU, layer int, opts ...graph.Option) *trainer {
 	tb.Helper()
 	m := stepLatents(tb, cpu, 2)
 	r, n := randomSource(4), (stepWindows+1)*stepWindow*m.config.Hidden
-	tr, err := newTrainer(cpu, reconstruction(m, layer, stepWindow, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows})
+	tr, err := newTrainer(cpu, reconstruction(m, layer, stepWindow, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -165,64 +165,77 @@ func BenchmarkLayerStep(b *testing.B) {
 	}
 }
 
+// distillTrainer trains the whole model on that many windows a step.
+func distillTrainer(tb testing.TB, cpu *graph.CPU, windows int, opts ...graph.Option) *trainer {
+	tb.Helper()
+	m := stepLatents(tb, cpu, gptoss.ShapeSmall().Layers)
+	tokens := make([]int32, (windows+1)*stepWindow)
+	for i := range tokens {
+		tokens[i] = int32(i*7919) % int32(m.config.Vocab)
+	}
+	t, err := newTeacher(cpu, m.Weights.(*gptoss.Checkpoint), stepWindow, windows)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tr, err := newTrainer(cpu, distillation(m, t, tokens), TrainOptions{Batch: windows}, opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tr
+}
+
 // BenchmarkDistillStep takes steps of distillation: six layers, the head and the
 // divergence, forward and backward, the original's logits, and Adam. The
-// original's products count once.
+// original's products count once, and the head's twice for the model, whose
+// head is frozen.
 func BenchmarkDistillStep(b *testing.B) {
 	for threads := 1; threads <= runtime.GOMAXPROCS(0); threads *= 2 {
 		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
 			cpu := newCPU(b, threads)
 			const windows = 4
-			m := stepLatents(b, cpu, 6)
-			c := *m.config
-			tokens := make([]int32, (windows+1)*stepWindow)
-			for i := range tokens {
-				tokens[i] = int32(i*7919) % int32(c.Vocab)
-			}
-			t, err := newTeacher(cpu, m.Weights.(*gptoss.Checkpoint), stepWindow, windows)
-			if err != nil {
-				b.Fatal(err)
-			}
-			tr, err := newTrainer(cpu, distillation(m, t, tokens), TrainOptions{Batch: windows})
-			if err != nil {
-				b.Fatal(err)
-			}
 			const rows = windows * stepWindow
+			tr := distillTrainer(b, cpu, windows)
+			c := gptoss.ShapeSmall()
 			layers, head := stepWork(c, c.Layers, rows, stepWindow), float64(rows*c.Hidden*c.Vocab)
-			// The head's weights are frozen: its products are two, and the original's one.
 			reportStep(b, cpu, tr, layers+layers/3+3*head, stepOf(b, tr))
 		})
 	}
 }
 
-// TestStepProfile prints what each kind of node of a layer's step takes: the
-// time between two nodes' ends. It needs -v and is not for judging.
+// BenchmarkStepNodes logs what each kind of node takes of a step: the time
+// between the ends of two nodes.
 func BenchmarkStepNodes(b *testing.B) {
-	cpu := newCPU(b, 0)
-	m := stepLatents(b, cpu, 2)
-	r, n := randomSource(4), (stepWindows+1)*stepWindow*m.config.Hidden
-	spent, last := map[string]time.Duration{}, time.Time{}
-	kind := map[string]string{}
-	probe := graph.WithProbe(func(name string, op gorgonia.Op) bool { kind[name] = op.String(); return true },
-		func(name string, _ *graph.Batch, in []graph.Buffer, out graph.Buffer) error {
-			now := time.Now()
-			spent[kind[name]] += now.Sub(last)
-			last = now
-			return nil
+	for _, goal := range []string{"layer", "distill"} {
+		b.Run("goal="+goal, func(b *testing.B) {
+			spent, kind, last := map[string]time.Duration{}, map[string]string{}, time.Now()
+			lap := func(what string) {
+				now := time.Now()
+				spent[what] += now.Sub(last)
+				last = now
+			}
+			probe := graph.WithProbe(
+				func(name string, op gorgonia.Op) bool { kind[name] = op.String(); return true },
+				func(name string, _ *graph.Batch, _ []graph.Buffer, _ graph.Buffer) error { lap(kind[name]); return nil })
+			cpu := newCPU(b, 0)
+			var tr *trainer
+			if goal == "layer" {
+				tr = layerTrainer(b, cpu, 1, probe)
+			} else {
+				tr = distillTrainer(b, cpu, 4, probe)
+				load := tr.goal.load
+				tr.goal.load = func(in []graph.Buffer, windows []int) error { defer lap("the original"); return load(in, windows) }
+			}
+			step := stepOf(b, tr)
+			step()
+			clear(spent)
+			last = time.Now()
+			for b.Loop() {
+				step()
+				lap("adam")
+			}
+			for _, k := range slices.SortedFunc(maps.Keys(spent), func(a, b string) int { return cmp.Compare(spent[b], spent[a]) }) {
+				b.Logf("%7.1f ms  %s", spent[k].Seconds()*1e3/float64(b.N), k)
+			}
 		})
-	tr, err := newTrainer(cpu, reconstruction(m, 1, stepWindow, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, probe)
-	if err != nil {
-		b.Fatal(err)
-	}
-	step := stepOf(b, tr)
-	step()
-	clear(spent)
-	for b.Loop() {
-		last = time.Now()
-		step()
-		spent["adam"] += time.Since(last)
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(spent), func(a, b string) int { return cmp.Compare(spent[b], spent[a]) }) {
-		b.Logf("%7.1f ms  %s", spent[k].Seconds()*1e3/float64(b.N), k)
 	}
 }
