@@ -20,20 +20,14 @@ type compiler struct {
 	order  []*gorgonia.Node // inputs first
 	kids   map[*gorgonia.Node][]*gorgonia.Node
 	rows   map[*gorgonia.Node]rowDomain
-	blocks []block
-	home   map[*gorgonia.Node]int // index into blocks
-	shared sharedMemory           // of the kernels
+	spans  []*span
+	home   map[*gorgonia.Node]*span
+	shared sharedMemory // of the kernels
 }
 
 type probe struct {
 	match func(string, gorgonia.Op) bool
 	f     Probe
-}
-
-// block is memory that several nodes use one after the other.
-type block struct {
-	dt  tensor.Dtype
-	len int
 }
 
 // sort lists the nodes that the outputs need, each after its inputs.
@@ -123,142 +117,6 @@ func constantOf(n *gorgonia.Node) (gorgonia.Value, bool) {
 		return nil, false
 	}
 	return k.Value(), true
-}
-
-// assign decides which nodes share memory. A node takes its block before those
-// of its inputs are freed, so it shares one with them only where it says that
-// it may; an input's block is free again after the last step that reads it. Inputs and outputs of the
-// plan have blocks of their own. Constants and parameters need none.
-func (c *compiler) assign() {
-	last := make(map[*gorgonia.Node]int, len(c.order))
-	for i, n := range c.order {
-		for _, k := range c.kids[n] {
-			last[k] = i
-		}
-	}
-	pinned := make(map[*gorgonia.Node]bool, len(c.outputs))
-	for _, n := range c.outputs {
-		pinned[n] = true
-	}
-	c.home = make(map[*gorgonia.Node]int, len(c.order))
-	var free []int
-	for i, n := range c.order {
-		if _, ok := constantOf(n); ok || c.parameters[n] {
-			continue
-		}
-		dying := func(k *gorgonia.Node) bool {
-			_, has := c.home[k]
-			return has && last[k] == i && k.Op() != nil && !pinned[k]
-		}
-		size := max(1, n.Shape().TotalSize())
-		over := c.takenOver(n, dying)
-		switch {
-		case n.Op() == nil || pinned[n]:
-			c.home[n] = c.newBlock(n.Dtype(), size)
-		case over != nil:
-			c.home[n] = c.home[over]
-		default:
-			c.home[n] = c.take(&free, n.Dtype(), size)
-		}
-		for j, k := range c.kids[n] {
-			if dying(k) && c.home[k] != c.home[n] && !slices.Contains(c.kids[n][:j], k) {
-				free = append(free, c.home[k])
-			}
-		}
-	}
-}
-
-// takenOver returns an input whose memory a node takes over, if any; see
-// Function.Reuses. A probe wants to see all inputs.
-func (c *compiler) takenOver(n *gorgonia.Node, dying func(*gorgonia.Node) bool) *gorgonia.Node {
-	f, ok := n.Op().(*Function)
-	probed := func(p probe) bool { return p.match(c.plan.name(n), n.Op()) }
-	if !ok || slices.ContainsFunc(c.probes, probed) {
-		return nil
-	}
-	for _, i := range f.Reuses {
-		k := c.kids[n][i]
-		others := slices.Concat(c.kids[n][:i], c.kids[n][i+1:])
-		if !slices.Contains(others, k) && dying(k) && k.Dtype() == n.Dtype() && k.Shape().Eq(n.Shape()) {
-			return k
-		}
-	}
-	return nil
-}
-
-// take returns the free block that fits best, the largest of those too small
-// (which then grows), or a new one.
-func (c *compiler) take(free *[]int, dt tensor.Dtype, size int) int {
-	best := -1
-	for i, id := range *free {
-		b := c.blocks[id]
-		if b.dt != dt {
-			continue
-		}
-		if best < 0 {
-			best = i
-			continue
-		}
-		cur := c.blocks[(*free)[best]].len
-		if fits := b.len >= size; fits && (cur < size || b.len < cur) || !fits && cur < size && b.len > cur {
-			best = i
-		}
-	}
-	if best < 0 {
-		return c.newBlock(dt, size)
-	}
-	id := (*free)[best]
-	*free = append((*free)[:best], (*free)[best+1:]...)
-	c.blocks[id].len = max(c.blocks[id].len, size)
-	return id
-}
-
-func (c *compiler) newBlock(dt tensor.Dtype, size int) int {
-	c.blocks = append(c.blocks, block{dt, size})
-	return len(c.blocks) - 1
-}
-
-// allocate makes the memory and binds every node to its part.
-func (c *compiler) allocate() error {
-	memory := make([]Buffer, len(c.blocks))
-	for _, b := range c.blocks {
-		c.plan.arena += int64(b.len) * int64(b.dt.Size())
-	}
-	for _, n := range c.order {
-		b, err := c.bind(n, memory)
-		if err != nil {
-			return fmt.Errorf("graph: %s: %w", c.plan.name(n), err)
-		}
-		c.plan.buffers[n] = b
-	}
-	return nil
-}
-
-// bind returns a node's buffer.
-func (c *compiler) bind(n *gorgonia.Node, memory []Buffer) (Buffer, error) {
-	if v, ok := constantOf(n); ok {
-		return bufferOf(v)
-	}
-	if c.parameters[n] {
-		b, err := bufferOf(n.Value())
-		if err == nil && !slices.Equal(b.shape, n.Shape()) {
-			err = fmt.Errorf("a value of shape %v for a parameter of shape %v", b.shape, n.Shape())
-		}
-		return b, err
-	}
-	id := c.home[n]
-	if memory[id].data == nil {
-		b, err := c.plan.dev.Alloc(tensor.Shape{c.blocks[id].len}, c.blocks[id].dt)
-		if err != nil {
-			return Buffer{}, err
-		}
-		memory[id] = b
-	}
-	b, err := memory[id].reshape(n.Shape())
-	if err == nil && n.Op() == nil && n.Value() != nil {
-		err = fill(b, n.Value())
-	}
-	return b, err
 }
 
 // prepare makes the steps.
