@@ -25,6 +25,7 @@ func RoundInputs(b *graph.Builder, name string, x *gorgonia.Node) *gorgonia.Node
 		Infer:    graph.Like(0),
 		OnCPU:    prepareRounding,
 		Gradient: graph.Gradient{passOn},
+		Reuses:   []int{0},
 	}, x)
 }
 
