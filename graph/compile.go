@@ -22,7 +22,6 @@ type compiler struct {
 	rows   map[*gorgonia.Node]rowDomain
 	spans  []*span
 	home   map[*gorgonia.Node]*span
-	shared sharedMemory // of the kernels
 }
 
 type probe struct {
@@ -171,7 +170,7 @@ func (c *compiler) prepareNode(n *gorgonia.Node) (run Step, in []Buffer, err err
 		run, err = foreignStep(n.Op(), in, c.plan.buffers[n])
 		return run, in, err
 	}
-	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: rows.set(), Out: c.plan.buffers[n], In: slices.Clone(in), shared: c.shared}
+	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: rows.set(), Out: c.plan.buffers[n], In: slices.Clone(in), shared: c.plan.memory.kernels}
 	if s, ok := k.(Stateful); ok {
 		a.State = len(c.plan.states)
 		c.plan.states = append(c.plan.states, s)

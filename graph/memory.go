@@ -4,19 +4,33 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
+
+// memory is what one plan computes in, or several that never run at the same
+// time.
+type memory struct {
+	running atomic.Bool
+	values  map[tensor.Dtype]Buffer // of nodes, beside inputs and outputs
+	kernels sharedMemory
+}
+
+func newMemory() *memory {
+	return &memory{values: map[tensor.Dtype]Buffer{}, kernels: sharedMemory{}}
+}
 
 // span is memory that a node's value takes, and that of nodes which take it
 // over, from the step that computes it to the last that reads it.
 type span struct {
 	dt          tensor.Dtype
 	len         int
-	first, last int  // steps
-	own         bool // an input or output of the plan: nobody else ever uses it
-	at          int  // offset into the memory that nodes of the type share
+	first, last int    // steps
+	own         bool   // of an input or output of the plan: nobody else uses it later
+	memory      Buffer // where own
+	at          int    // else the offset into the memory that nodes of the type share
 }
 
 // spanAlign is what offsets are multiples of, in elements: a vector of the
@@ -42,9 +56,10 @@ func (c *compiler) assign() {
 		}
 		s := &span{dt: n.Dtype(), len: max(1, n.Shape().TotalSize()), first: i, last: last[n],
 			own: n.Op() == nil || slices.Contains(c.outputs, n)}
-		if over := c.takenOver(n, last); over != nil && !s.own {
+		if over := c.takenOver(n, last); over != nil {
+			own := s.own
 			s = c.home[over]
-			s.last = last[n]
+			s.last, s.own = last[n], own
 		} else {
 			c.spans = append(c.spans, s)
 		}
@@ -109,13 +124,16 @@ func (c *compiler) allocate() error {
 			sizes[s.dt] = max(sizes[s.dt], s.at+s.len)
 		}
 	}
-	shared := make(map[tensor.Dtype]Buffer, len(sizes))
+	shared := c.plan.memory.values
 	for dt, size := range sizes {
-		b, err := c.plan.dev.Alloc(tensor.Shape{size}, dt)
-		if err != nil {
-			return fmt.Errorf("graph: %w", err)
+		// A plan that was compiled before keeps the smaller buffer, if it has one.
+		if b, ok := shared[dt]; !ok || b.shape.TotalSize() < size {
+			b, err := c.plan.dev.Alloc(tensor.Shape{size}, dt)
+			if err != nil {
+				return fmt.Errorf("graph: %w", err)
+			}
+			shared[dt] = b
 		}
-		shared[dt] = b
 		c.plan.arena += int64(size) * int64(dt.Size())
 	}
 	for _, n := range c.order {
@@ -144,9 +162,14 @@ func (c *compiler) bind(n *gorgonia.Node, shared map[tensor.Dtype]Buffer) (Buffe
 	if !s.own {
 		return shared[s.dt].part(s.at, n.Shape())
 	}
-	b, err := c.plan.dev.Alloc(n.Shape(), s.dt)
-	if err == nil && n.Op() == nil && n.Value() != nil {
-		err = fill(b, n.Value())
+	if s.memory.data == nil {
+		var err error
+		if s.memory, err = c.plan.dev.Alloc(n.Shape(), s.dt); err != nil {
+			return Buffer{}, err
+		}
 	}
-	return b, err
+	if n.Op() == nil && n.Value() != nil {
+		return s.memory, fill(s.memory, n.Value())
+	}
+	return s.memory, nil
 }

@@ -1,6 +1,7 @@
 package graph_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/seed-796a8800/tritium/graph"
@@ -65,5 +66,42 @@ func TestReuses(t *testing.T) {
 		if got := value(t, p, out)[5]; got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// TestWithMemoryOf: two plans that share memory, the second the larger, each
+// give what they give alone, and refuse to run at the same time.
+func TestWithMemoryOf(t *testing.T) {
+	b := graph.NewBuilder()
+	x := b.Input("x", tensor.Float32, 4, 4)
+	chain := func(n int, name string) *gorgonia.Node {
+		y := x
+		for range n {
+			y = b.Apply(name, addThree(), y, y, x)
+		}
+		return y
+	}
+	short, long := chain(3, "short"), chain(7, "long")
+	first := compile(t, b, graph.NewCPU(1), 4, graph.WithOutputs(short))
+	var inner error
+	nested := newToy("nested", "", 1, 0, func(dst []float32, in [][]float32) { inner = first.RunAll(); copy(dst, in[0]) })
+	out := b.Apply("out", nested, long)
+	second := compile(t, b, first.Device(), 4, graph.WithOutputs(out), graph.WithMemoryOf(first))
+	for range 2 {
+		for p, c := range map[*graph.Plan]struct {
+			of   *gorgonia.Node
+			want float32
+		}{first: {short, 15}, second: {out, 255}} {
+			value(t, p, x)[3] = 1
+			if err := p.RunAll(); err != nil {
+				t.Fatal(err)
+			}
+			if got := value(t, p, c.of)[3]; got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		}
+	}
+	if inner == nil || !strings.Contains(inner.Error(), "running another batch") {
+		t.Error(inner)
 	}
 }

@@ -119,7 +119,7 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions, opts ...graph.Option)
 	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads, opts...); err != nil {
 		return nil, err
 	}
-	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil, opts...); err != nil {
+	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil, append(opts, graph.WithMemoryOf(t.step.plan))...); err != nil {
 		return nil, err
 	}
 	for i := range t.params {

@@ -34,7 +34,8 @@ func byLatent(group int) graph.Derivative {
 		return gorgonia.ApplyOp(&graph.Function{
 			Base: graph.Base{Kind: "ternarize by latent", Attributes: fmt.Sprintf("g%d", group), In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
 				Out: graph.Float32Tensor(in[0].Dims())},
-			Infer: graph.Like(1),
+			Infer:  graph.Like(1),
+			Reuses: []int{0},
 			OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 				dw, latent, scales, dl := a.In[0].Float32s(), a.In[1].Float32s(), a.In[2].Float32s(), a.Out.Float32s()
 				return eachGroup(group, a.In[2], a.Out, cpu, func(i, lo, hi int) {
