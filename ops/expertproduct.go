@@ -100,7 +100,7 @@ func (s *expertShape) inputStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (gr
 		}
 		if perSlot {
 			m.clearIdle(dx, in)
-		} else {
+		} else if m.entries() == 0 {
 			clear(dx[:rows*in])
 		}
 		m.groups(func(experts, entries int) bool {
@@ -141,13 +141,16 @@ func (m *expertRows) turnWeights(cpu *graph.CPU, w []float32, experts []int32, o
 }
 
 // sumSlots adds to every token what entries [from, to) have in m.a for it, in
-// increasing order of expert.
+// increasing order of expert. It starts from zero with the first entries.
 //
 // Shapes: dx [T, width], m.a [to-from, width].
 func (m *expertRows) sumSlots(cpu *graph.CPU, dx []float32, width, tokens, from, to int) {
 	cpu.Parallel((tokens+transposeRows-1)/transposeRows, func(_, i int) {
 		for t := i * transposeRows; t < min(tokens, (i+1)*transposeRows); t++ {
 			y := dx[t*width : (t+1)*width]
+			if from == 0 {
+				clear(y)
+			}
 			for _, entry := range m.entryOf[t*m.as.Slots : (t+1)*m.as.Slots] {
 				if at := int(entry); from <= at && at < to {
 					kernel.Add(y, y, m.a[(at-from)*width:(at-from+1)*width])
@@ -181,7 +184,11 @@ func (s *expertShape) weightStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (g
 		if err := m.build(routed, b.Active(a.Rows)); err != nil {
 			return err
 		}
-		clear(dw) // of experts without tokens
+		for e := range experts {
+			if m.as.Start[e] == m.as.Start[e+1] {
+				clear(dw[e*out*in : (e+1)*out*in])
+			}
+		}
 		m.groups(func(experts, entries int) bool {
 			return entries+2*vectorFloats*experts <= tokens || experts == 1
 		}, func(experts []int32) {

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"slices"
+
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/routing"
 )
@@ -8,6 +10,7 @@ import (
 // expertScratch is what the steps of expert products share.
 type expertScratch struct {
 	products
+	routes  []*routes
 	workers []expertRoom
 	list    []product
 	cuts    []expertBlock
@@ -16,23 +19,35 @@ type expertScratch struct {
 // expertRoom is one worker's: the rows of a block, and what becomes of them.
 type expertRoom struct{ x, y []float32 }
 
-// expertRows finds the rows of each expert: its entries, which are pairs of a
-// token and one of its slots.
-type expertRows struct {
+// routes finds the rows of each expert: its entries, which are pairs of a token
+// and one of its slots.
+type routes struct {
 	as      *routing.Assignment
 	tokens  int
-	rowOf   []int32 // by entry: its row where there is one for each slot, [T, A]
-	entryOf []int32 // by such a row: its entry, or -1
+	routed  []float32 // that it was built from
+	rowOf   []int32   // by entry: its row where there is one for each slot, [T, A]
+	entryOf []int32   // by such a row: its entry, or -1
+}
+
+// expertRows is what one step works with.
+type expertRows struct {
+	*routes
 	*expertScratch
 }
 
 // rows prepares scratch memory, also for blocks of rows of in elements that
 // become rows of out.
 func (s *expertShape) rows(a *graph.Args, cpu *graph.CPU, experts, in, out int) *expertRows {
-	m := &expertRows{
-		as:    routing.New(a.MaxRows, experts, s.active),
-		rowOf: make([]int32, a.MaxRows*s.active), entryOf: make([]int32, a.MaxRows*s.active),
-		expertScratch: graph.Shared[expertScratch](a),
+	m := &expertRows{expertScratch: graph.Shared[expertScratch](a)}
+	for _, r := range m.expertScratch.routes {
+		if r.as.Experts == experts && r.as.Slots == s.active && len(r.rowOf) == a.MaxRows*s.active {
+			m.routes = r
+		}
+	}
+	if m.routes == nil {
+		m.routes = &routes{as: routing.New(a.MaxRows, experts, s.active),
+			rowOf: make([]int32, a.MaxRows*s.active), entryOf: make([]int32, a.MaxRows*s.active)}
+		m.expertScratch.routes = append(m.expertScratch.routes, m.routes)
 	}
 	if m.workers == nil {
 		m.workers = make([]expertRoom, cpu.Threads())
@@ -44,26 +59,33 @@ func (s *expertShape) rows(a *graph.Args, cpu *graph.CPU, experts, in, out int) 
 	return m
 }
 
-// build reads the routing of a batch.
-func (m *expertRows) build(routed []float32, tokens int) error {
-	if err := m.as.Build(routed, tokens); err != nil {
+// build reads the routing of a batch. The products of a layer and their
+// derivatives, one after the other, have the same, and it is read by one
+// thread: comparing it with the last one is faster than reading it again.
+func (r *routes) build(routed []float32, tokens int) error {
+	routed = routed[:tokens*r.as.Experts]
+	if tokens > 0 && slices.Equal(routed, r.routed) {
+		return nil
+	}
+	r.routed = r.routed[:0]
+	if err := r.as.Build(routed, tokens); err != nil {
 		return err
 	}
-	m.tokens = tokens
-	if m.entries() < tokens*m.as.Slots {
-		for i := range m.entryOf {
-			m.entryOf[i] = -1
+	r.tokens, r.routed = tokens, append(r.routed, routed...)
+	if r.entries() < tokens*r.as.Slots {
+		for i := range r.entryOf {
+			r.entryOf[i] = -1
 		}
 	}
-	for i := range m.entries() {
-		row := m.as.Tokens[i]*int32(m.as.Slots) + m.as.Slot[i]
-		m.rowOf[i], m.entryOf[row] = row, int32(i)
+	for i := range r.entries() {
+		row := r.as.Tokens[i]*int32(r.as.Slots) + r.as.Slot[i]
+		r.rowOf[i], r.entryOf[row] = row, int32(i)
 	}
 	return nil
 }
 
 // entries is the number of (token, active expert) pairs.
-func (m *expertRows) entries() int { return int(m.as.Start[m.as.Experts]) }
+func (r *routes) entries() int { return int(r.as.Start[r.as.Experts]) }
 
 // groups calls f for one group of experts with tokens after the other, each as
 // large as fits allows, but at least one.
