@@ -4,20 +4,20 @@ import "fmt"
 
 // A dead zone of X, .5 < X ≤ 1, prices the codes that are not 0: a fit then minimises
 //
-//	Σ over rows of (w - ŵ)·H·(w - ŵ)ᵀ  +  λ·(number of codes that are not 0)
-//	λ = (2X - 1)·mean of a² over all weights
+//	Σ over rows of (w - ŵ)·H·(w - ŵ)ᵀ  +  Σ λ·H_jj over codes that are not 0
+//	λ = (2X - 1)·a²
 //
-// with H's mean diagonal at 1 (of stage 1, H = 1) and a the scales of stage 1 without a price. Where codes are stored in
-// as many bits as they carry, a static code's length is, but for a constant, the number of codes that are not 0 times
-// what one of them costs more than a 0; so this is the best trade of size against the objective, at one exchange rate for
-// the whole matrix: weights become 0 where that costs least. For a weight by itself, H_jj = 1 and a its scale, the
-// objective falls with a code ±1 where |w| > X·a instead of a/2: X is the half-width of the zone that becomes 0, in
-// units of a.
+// with a the scale that stage 1 gives the code's group without a price (of stage 1 itself, H = 1). For a weight by
+// itself whose scale is a, the objective falls with a code ±1 where |w| > X·a instead of a/2: X is the half-width of the
+// zone that becomes 0, in units of a, in every column and every group.
+//
+// One price for a whole matrix would be the best trade of its bits against its own objective; by the model's KL it was
+// the worse one (docs/quality.md), as it empties the groups whose weights are small.
 //
 // Every step is exact as it is without a price. Of a group's codes the k largest |w| are not 0, and the scale is their
 // mean, for the k that maximises S_k²/k - λ·k; a column of descent takes the code that minimises
 //
-//	H_jj·a²·(u - t)² + λ·|t|
+//	a²·(u - t)² + λ·|t|
 //
 // and the scale's refit changes no rate. So no pass raises the sum.
 
@@ -39,26 +39,25 @@ func (o FitOptions) CheckDeadZone(m Method) error {
 	return nil
 }
 
-// priceOf returns λ for a matrix.
-func (f *Fitter) priceOf(w []float32, out, in, group int, deadZone float64) float64 {
+// setPrices sets λ of every group.
+func (b *batch) setPrices(deadZone float64) {
 	if deadZone <= 0.5 {
+		return
+	}
+	b.prices = make([]float64, b.rows*b.groups)
+	for i := range b.prices {
+		first, n := b.span(i % b.groups)
+		a := float64(stage1Scale(b.w[i/b.groups*b.in+first:][:n], b.order[:n], 0))
+		b.prices[i] = (2*deadZone - 1) * float64(a*a)
+	}
+}
+
+// price returns λ of the i-th of all rows' groups.
+func (b *batch) price(i int) float64 {
+	if b.prices == nil {
 		return 0
 	}
-	squares := make([]float64, out)
-	size := batchRows(out, f.cpu.Threads())
-	f.cpu.Parallel((out+size-1)/size, func(worker, i int) {
-		order := grow(f.scratch[worker].order, group)
-		f.scratch[worker].order = order
-		for row := i * size; row < min((i+1)*size, out); row++ {
-			for first := 0; first < in; first += group {
-				n := min(group, in-first)
-				a := float64(stage1Scale(w[row*in+first:][:n], order[:n], 0))
-				squares[row] += float64(n) * float64(a*a)
-			}
-		}
-	})
-	// Summed by row, as all that must not follow the thread count.
-	return (2*deadZone - 1) * sum(squares) / (float64(out) * float64(in))
+	return b.prices[i]
 }
 
 // pricedTernary returns the t in {-1, 0, +1} that minimises (u - t)² + rho·|t|, 0 where two do.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/gonum/mat"
 	"pgregory.net/rapid"
 )
 
@@ -15,6 +16,16 @@ func nonzero(codes []int8) (n float64) {
 		n += math.Abs(float64(c))
 	}
 	return n
+}
+
+// rateOf is Σ λ·H_jj over the codes of a batch that are not 0.
+//
+func rateOf(b *batch, h mat.Symmetric) (rate float64) {
+	for i, c := range b.codes {
+		row, j := i/b.in, i%b.in
+		rate += b.price(row*b.groups+j/b.group) * h.At(j, j) * math.Abs(float64(c))
+	}
+	return rate
 }
 
 // TestPricedDescentNeverRaises: no pass raises objective + λ·rate, wherever it starts.
@@ -37,7 +48,9 @@ func TestPricedDescentNeverRaises(t *testing.T) {
 		oracle := dampedOracle(x, in, damp)
 		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
 		b := newBatch(w, 1, in, group, h, codes, scales)
-		b.price = rapid.Float64Range(0, 3).Draw(t, "price")
+		for range scales {
+			b.prices = append(b.prices, rapid.Float64Range(0, 3).Draw(t, "price"))
+		}
 		if rapid.Bool().Draw(t, "from stage 1") {
 			b.stage1()
 		} else {
@@ -48,7 +61,7 @@ func TestPricedDescentNeverRaises(t *testing.T) {
 				scales[g] = storedScale(3 * r.Float64())
 			}
 		}
-		sum := func() float64 { return objective(oracle, w, codes, scales, group) + b.price*nonzero(codes) }
+		sum := func() float64 { return objective(oracle, w, codes, scales, group) + rateOf(b, oracle) }
 		last := sum()
 		for pass := range 4 {
 			b.descend(1)
@@ -122,12 +135,13 @@ func TestDeadZone(t *testing.T) {
 			if method == Stage1 {
 				continue // minimises with H = 1
 			}
-			price := NewFitter(cpu).priceOf(w, out, in, group, zone)
 			sum := func(f Fit) (s float64) {
 				for row := range out {
 					s += objective(h, w[row*in:][:in], f.Codes[row*in:][:in], f.Scales[row*in/group:][:in/group], group)
 				}
-				return s + price*nonzero(f.Codes)
+				b := &batch{scratch: &scratch{order: make([]uint32, group)}, rows: out, in: in, group: group, groups: in / group, w: w, codes: f.Codes}
+				b.setPrices(zone)
+				return s + rateOf(b, h)
 			}
 			if with, without := sum(got), sum(off); with >= without {
 				t.Errorf("%s, zone %v: error and rate %g, without a zone %g", method, zone, with, without)

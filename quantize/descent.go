@@ -8,10 +8,10 @@ import "github.com/seed-796a8800/tritium/ops"
 const descentMargin = 1e-3
 
 // descend improves the codes and scales of a batch of rows by coordinate
-// descent on (w - ŵ)·H·(w - ŵ)ᵀ + price·|t|. With r = (w - ŵ)·H, for each column
+// descent on (w - ŵ)·H·(w - ŵ)ᵀ + Σ price·H_jj·|t_j|. With r = (w - ŵ)·H, for each column
 // in order
 //
-//	t_j ← the t that minimises H_jj·a²·(u - t)² + price·|t|, u = (ŵ_j + r_j/H_jj) / a
+//	t_j ← the t that minimises a²·(u - t)² + price·|t|, u = (ŵ_j + r_j/H_jj) / a
 //
 // which without a price is the code nearest to u, and after each group the closed-form scale for the codes it then has
 //
@@ -48,7 +48,7 @@ func (b *batch) descend(passes int) {
 func (b *batch) descendCodes(g int) bool {
 	first, n := b.span(g)
 	ops.MatMulNT(b.base, b.group, b.errors, b.in, b.h[first*b.in:], b.in, b.rows, n, b.in, false)
-	changed, price := false, float32(b.price)
+	changed := false
 	c := recursion{tri: b.h, in: b.in, base: b.base, ldBase: b.group, y: b.delta, ldY: b.group, panel: b.panel}
 	c.run(b.rows, first, first+n, func(row, j int, r float32) float32 {
 		a := b.scales[row*b.groups+g]
@@ -58,7 +58,7 @@ func (b *batch) descendCodes(g int) bool {
 		i := row*b.in + j
 		old := b.codes[i]
 		u := float32(old) + r*b.inverse[j]/a
-		rho := price * b.inverse[j] / (a * a)
+		rho := float32(b.price(row*b.groups+g)) / (a * a)
 		t := pricedTernary(u, rho)
 		if t == old {
 			return 0

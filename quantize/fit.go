@@ -63,9 +63,9 @@ type FitOptions struct {
 	// half the width of what becomes 0, in units of the scale, from .5, which is
 	// no price and the default, to 1. What is then minimised is
 	//
-	//	Σ (w - ŵ)·H·(w - ŵ)ᵀ + (2·DeadZone - 1)·mean(a²)·|codes that are not 0|
+	//	Σ (w - ŵ)·H·(w - ŵ)ᵀ + (2·DeadZone - 1)·Σ a²·H_jj over codes that are not 0
 	//
-	// with H's mean diagonal at 1 and a the scales of stage 1.
+	// with a the scale of stage 1 of the code's group.
 	DeadZone float64
 }
 
@@ -124,7 +124,6 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 		return Fit{}, err
 	}
 	group, method = min(group, in), method.start()
-	price := f.priceOf(w, out, in, group, opt.DeadZone)
 	var h []float32 // nil stands for the identity
 	if m != nil {
 		if h, err = m.Damped(f.cpu, opt.Damp, f.h); err != nil {
@@ -151,8 +150,8 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 		b := batch{
 			scratch: s, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
 			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups : hi*groups],
-			price: price,
 		}
+		b.setPrices(opt.DeadZone)
 		b.fit(method, &f.feedback, opt.Passes)
 		b.computeErrors()
 		b.energies(energy[lo:hi], b.errors)
