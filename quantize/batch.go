@@ -48,6 +48,7 @@ type batch struct {
 	w                       []float32 // [rows, In]
 	codes                   []int8    // [rows, In], of the levels
 	scales                  []float32 // [rows, groups, planes]
+	prices                  []float64 // [rows, groups], of codes that are not 0; nil is free, see FitOptions.DeadZone
 }
 
 func (b *batch) fit(method Method, f *feedback, passes int) {
@@ -83,7 +84,7 @@ func (b *batch) stage1() {
 		for g := range b.groups {
 			first, n := b.span(g)
 			at := row*b.in + first
-			b.leastSquares(b.codes[at:][:n], b.scalesOf(row, g), b.w[at:][:n], b.scratch)
+			b.leastSquares(b.codes[at:][:n], b.scalesOf(row, g), b.w[at:][:n], b.price(row, g), b.scratch)
 		}
 	}
 }

@@ -8,13 +8,15 @@ import "github.com/seed-796a8800/tritium/ops"
 const descentMargin = 1e-3
 
 // descend improves the codes and scales of a batch of rows by coordinate
-// descent on (w - ŵ)·H·(w - ŵ)ᵀ. With r = (w - ŵ)·H, for each column in order
+// descent on (w - ŵ)·H·(w - ŵ)ᵀ + Σ price·H_jj·|t_j|. With r = (w - ŵ)·H, for each column
+// in order
 //
-//	t_j ← the code whose value is nearest to ŵ_j + r_j/H_jj
+//	t_j ← the code that minimises (v - u)² + price·|t_j|, v its value, u = ŵ_j + r_j/H_jj
 //
-// and after each group the closed-form scales for the codes it then has
-// (refitScale, refitPlanes). r is computed anew for each group from the errors as they
-// are, which costs no more than keeping it up to date and gathers no rounding.
+// which without a price is the one whose value is nearest to u, and after each group the
+// closed-form scales for the codes it then has (refitScale, twoPlanes.refit). r is computed
+// anew for each group from the errors as they are, which costs no more than keeping it up to
+// date and gathers no rounding.
 //
 // Source: PT-BitNet (Guo et al., Neural Networks 191:107855), stage 2, as
 // greedy exact coordinate descent.
@@ -47,7 +49,7 @@ func (b *batch) descendCodes(g int) bool {
 	c.run(b.rows, first, first+n, func(row, j int, r float32) float32 {
 		scales, i := b.scalesOf(row, g), row*b.in+j
 		old := b.codes[i]
-		t := b.better(old, r*b.inverse[j], scales)
+		t := b.better(old, r*b.inverse[j], scales, b.price(row, g))
 		if t == old {
 			return 0
 		}

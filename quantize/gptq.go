@@ -23,7 +23,7 @@ func (b *batch) gptq(f *feedback) {
 		first, n := b.span(g)
 		b.pullErrors(f, g)
 		for row := range b.rows {
-			b.leastSquares(b.codes[row*b.in+first:][:n], b.scalesOf(row, g), b.values[row*b.group:][:n], b.scratch)
+			b.leastSquares(b.codes[row*b.in+first:][:n], b.scalesOf(row, g), b.values[row*b.group:][:n], 0, b.scratch)
 		}
 		c.y = b.errors[first:]
 		c.run(b.rows, first, first+n, func(row, j int, x float32) float32 {

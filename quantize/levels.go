@@ -9,8 +9,9 @@ type levels interface {
 	// planes is how many scales a group has: a value is the sum of as many
 	// integers, each times its scale.
 	planes() int
-	// leastSquares fits a group by itself, min Σ (w - ŵ)². Scales are float16s.
-	leastSquares(codes []int8, scales, w []float32, s *scratch)
+	// leastSquares fits a group by itself, min Σ (w - ŵ)² + price over codes that
+	// are not 0. Scales are float16s. Only ternary has prices that are not 0.
+	leastSquares(codes []int8, scales, w []float32, price float64, s *scratch)
 	// digit is the integer of a plane that a code stands for.
 	digit(code int8, plane int) int8
 	// value is what a code stands for.
@@ -18,9 +19,9 @@ type levels interface {
 	// nearest returns the code whose value is nearest to x.
 	nearest(x float32, scales []float32) int8
 	// better returns the code whose value is nearest to that of the given one
-	// plus step, or the given one where that gains no more than the rounding of
-	// step can feign.
-	better(code int8, step float32, scales []float32) int8
+	// plus step, its price considered, or the given one where that gains no more
+	// than the rounding of step can feign.
+	better(code int8, step float32, scales []float32, price float64) int8
 	// refit moves scales, and codes with them, to where the objective is least,
 	// and reports whether that changed something.
 	refit(scales []float32, codes []int8, e *normalEquations) bool
@@ -47,26 +48,26 @@ func (ternary) planes() int                               { return 1 }
 func (ternary) digit(code int8, _ int) int8               { return code }
 func (ternary) value(code int8, scales []float32) float32 { return float32(scales[0] * float32(code)) }
 
-func (ternary) leastSquares(codes []int8, scales, w []float32, s *scratch) {
-	scales[0] = stage1Scale(w, s.order[:len(w)])
-	encodeTernary(codes, w, scales[0])
+func (ternary) leastSquares(codes []int8, scales, w []float32, price float64, s *scratch) {
+	scales[0] = stage1Scale(w, s.order[:len(w)], price)
+	encodePriced(codes, w, scales[0], price)
 }
 
 func (ternary) nearest(x float32, scales []float32) int8 {
 	if scales[0] == 0 {
 		return 0
 	}
-	return nearestTernary(x / scales[0])
+	return pricedTernary(x/scales[0], 0)
 }
 
-func (ternary) better(code int8, step float32, scales []float32) int8 {
-	if scales[0] == 0 {
-		return code
+func (ternary) better(code int8, step float32, scales []float32, price float64) int8 {
+	a := scales[0]
+	if a == 0 || price == 0 && max(step, -step) <= a/2 {
+		return code // as almost always, no other is nearer
 	}
-	u := float32(code) + step/scales[0]
-	t := nearestTernary(u)
-	before, after := u-float32(code), u-float32(t)
-	if float32(before*before)-float32(after*after) < descentMargin {
+	u, rho := float32(code)+step/a, float32(price)/(a*a)
+	t := pricedTernary(u, rho)
+	if cost(u, rho, code)-cost(u, rho, t) < descentMargin {
 		return code
 	}
 	return t
@@ -91,7 +92,7 @@ func (int4) planes() int                               { return 1 }
 func (int4) digit(code int8, _ int) int8               { return code }
 func (int4) value(code int8, scales []float32) float32 { return float32(scales[0] * float32(code)) }
 
-func (int4) leastSquares(codes []int8, scales, w []float32, _ *scratch) {
+func (int4) leastSquares(codes []int8, scales, w []float32, _ float64, _ *scratch) {
 	scales[0] = fitInt4Group(codes, w)
 }
 
@@ -102,14 +103,13 @@ func (int4) nearest(x float32, scales []float32) int8 {
 	return nearestInt4(x / scales[0])
 }
 
-func (int4) better(code int8, step float32, scales []float32) int8 {
+func (int4) better(code int8, step float32, scales []float32, _ float64) int8 {
 	if scales[0] == 0 {
 		return code
 	}
 	u := float32(code) + step/scales[0]
 	t := nearestInt4(u)
-	before, after := u-float32(code), u-float32(t)
-	if float32(before*before)-float32(after*after) < descentMargin {
+	if cost(u, 0, code)-cost(u, 0, t) < descentMargin {
 		return code
 	}
 	return t

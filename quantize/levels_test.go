@@ -92,7 +92,7 @@ func TestPlanesAgainstAll(t *testing.T) {
 		w, codes, scales := normals(r, n), make([]int8, n), make([]float32, 2)
 		var s scratch
 		s.resize(1, n, n, 2)
-		twoPlanes{}.leastSquares(codes, scales, w, &s)
+		twoPlanes{}.leastSquares(codes, scales, w, 0, &s)
 		e := 0.
 		for i, c := range codes {
 			d := float64(w[i]) - valueOracle(twoPlanes{}, c, scales)

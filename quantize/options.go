@@ -31,6 +31,9 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Compress stores codes in about as many bits as they carry, to be expanded
+	// when the model is opened; while the result is written, both are on disk.
+	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
 	// projection and batch. It is called by the goroutine that called Run.
 	Progress func(Progress)
@@ -86,6 +89,9 @@ func (o Options) resolve() (Options, error) {
 		return o, err
 	}
 	if _, err := o.Fit.resolve(); err != nil {
+		return o, err
+	}
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
 		return o, err
 	}
 	least := leastGroups[o.Bits]
@@ -176,6 +182,8 @@ func (o Options) format(p gptoss.Projection) (gptoss.Format, error) {
 		return f, err
 	case f.Ternary() && !p.Quantizable || !p.Quantizable && !table:
 		return f, fmt.Errorf("quantize: %s cannot be stored as %s", p.Name, kind)
+	case o.Fit.DeadZone > 0.5 && fitted(f, p) && !(f.Ternary() && f.Planes() == 1):
+		return f, fmt.Errorf("quantize: a dead zone is one ternary plane's; %s is to be %s", p.Name, kind)
 	case o.Method.Trains() && p.Quantizable && !trains(p, f):
 		return f, fmt.Errorf("quantize: %s trains one ternary plane, and attention in int8 or bf16; %s is to be %s", o.Method, p.Name, kind)
 	}

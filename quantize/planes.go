@@ -53,7 +53,7 @@ func (twoPlanes) nearest(x float32, scales []float32) int8 {
 	return code
 }
 
-func (p twoPlanes) better(code int8, step float32, scales []float32) int8 {
+func (p twoPlanes) better(code int8, step float32, scales []float32, _ float64) int8 {
 	old := p.value(code, scales)
 	t := p.nearest(old+step, scales)
 	if t == code {
@@ -124,7 +124,7 @@ var planeStarts = [...][2]float64{{1.6, .53}, {1.2, .45}}
 // assignment is four places at which the level changes, and its normal
 // equations are sums over five stretches: after sorting, a step takes
 // O(log g).
-func (p twoPlanes) leastSquares(codes []int8, scales, w []float32, s *scratch) {
+func (p twoPlanes) leastSquares(codes []int8, scales, w []float32, _ float64, s *scratch) {
 	sorted, sums := s.order[:len(w)], s.sums[:len(w)+1]
 	var squares float64
 	for i, v := range w {
