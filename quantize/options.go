@@ -24,8 +24,10 @@ type Options struct {
 	// Experts, Attention, Embedding and Head are stored as Stores says: the
 	// first of each is the default.
 	Experts, Attention, Embedding, Head string
-	// Tensors says by canonical name how a projection is stored, over the four
-	// above: the kind of a gptoss.Format, or StoreSource. A [Plan] makes it.
+	// Plan, if set, says how every projection is stored, instead of the four above.
+	Plan *Plan
+	// Tensors says by canonical name how a projection is stored, over all of these:
+	// the kind of a gptoss.Format, or StoreSource.
 	Tensors map[string]string
 	// Window is the number of tokens of a calibration sequence.
 	Window int // default 512
@@ -144,6 +146,9 @@ func (o Options) kind(p gptoss.Projection) string {
 	if kind, ok := o.Tensors[p.Name]; ok {
 		return kind
 	}
+	if o.Plan != nil {
+		return o.Plan.kind(p.Name)
+	}
 	how := StoreSource
 	switch {
 	case p.Name == gptoss.EmbeddingName:
@@ -180,7 +185,7 @@ func (o Options) format(p gptoss.Projection) (gptoss.Format, error) {
 	switch {
 	case kind != StoreSource && err != nil:
 		return f, err
-	case f.Ternary() && !p.Quantizable || !p.Quantizable && !table:
+	case f.Ternary() && !p.Quantizable || !p.Quantizable && !table || p.Experts > 0 && kind == gptoss.FormatInt8:
 		return f, fmt.Errorf("quantize: %s cannot be stored as %s", p.Name, kind)
 	case o.Fit.DeadZone > 0.5 && fitted(f, p) && !(f.Ternary() && f.Planes() == 1):
 		return f, fmt.Errorf("quantize: a dead zone is one ternary plane's; %s is to be %s", p.Name, kind)

@@ -27,7 +27,8 @@ const ReportName = "quantize-report.json"
 type Report struct {
 	Method        Method         `json:"method"`
 	Options       ReportOptions  `json:"options"`
-	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256
+	Plan          *Plan          `json:"plan,omitempty"` // where the formats come from one
+	SourceSHA256  string         `json:"source_sha256"`  // gptoss.Checkpoint.SHA256
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
@@ -80,7 +81,7 @@ type LeastFed struct {
 
 func newReport(r *run) *Report {
 	fit, _ := r.opt.Fit.resolve()
-	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
+	rep := &Report{Method: r.opt.Method, Plan: r.opt.Plan, Options: ReportOptions{
 		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes, DeadZone: fit.DeadZone, Compress: r.opt.Compress,
 	}}

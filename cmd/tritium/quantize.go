@@ -20,6 +20,7 @@ type quantizeFlags struct {
 	method, bits     string
 	tokens           int
 	memory           byteSize
+	budget           budget
 	dryRun           bool
 	tokensGiven      bool // --tokens is the user's, not the default
 	options          quantize.Options
@@ -40,7 +41,13 @@ complete. Inputs of these projections are rounded to int8 when the model runs.
 Every method but absmean and stage1 fits the weights to their inputs on a
 calibration text, behind the layers that are quantized already. The text is
 tokenized whole, without special tokens, and its first --tokens tokens are used.
-For nano a text is built in.`,
+For nano a text is built in.
+
+With --budget, formats are chosen by part: one part at a time is stored in each
+format, and what that does to the next-token distribution is measured on a piece
+of the calibration text that nothing is fitted to. The parts' costs are taken to
+add up; the table of them is printed before the work. 'tritium eval' says what
+the result really costs.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
 			"  tritium quantize ./gpt-oss-20b --calibration text.txt --out ./gpt-oss-20b-ternary --attention int8\n" +
 			"  tritium quantize ./gpt-oss-20b --dry-run --tokens 262144",
@@ -48,6 +55,9 @@ For nano a text is built in.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
 			if err := f.check(); err != nil {
+				return err
+			}
+			if err := f.budget.check(cmd.Flags()); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -75,6 +85,7 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Attention, attention...), "attention", "how to store q, k, v and o")
 	fl.Var(newChoice(&o.Embedding, tables...), "embedding", "how to store the embedding")
 	fl.Var(newChoice(&o.Head, tables...), "head", "how to store the head")
+	fl.Var(&f.budget, "budget", "choose formats by part for the best model of at most 1.9bpw or 4.4GB, before it is compressed")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
 	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
@@ -126,8 +137,8 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 	if q := c.Config().Quantization; q != nil {
 		return fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}
-	var tokens []int32
-	if f.options.Method.Calibrates() && !(f.dryRun && f.calibration == "") {
+	var tokens, probes []int32
+	if (f.options.Method.Calibrates() || f.budget.given()) && !(f.dryRun && f.calibration == "" && !f.budget.given()) {
 		text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
 		if err != nil {
 			return err
@@ -138,8 +149,16 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 		if f.tokensGiven && len(tokens) < f.tokens {
 			a.remark("the calibration text has %s tokens, less than --tokens %s; all of it is used", count(len(tokens)), count(f.tokens))
 		}
+		if f.budget.given() {
+			tokens, probes = probeWindows(tokens, f.tokens, f.options.Window)
+		}
 		tokens = tokens[:min(f.tokens, len(tokens))]
 		f.tokens = len(tokens)
+	}
+	if f.budget.given() {
+		if err := a.plan(ctx, c, probes, &f); err != nil {
+			return err
+		}
 	}
 	forecast, err := quantize.NewForecast(c.Config(), f.options, f.tokens)
 	if err != nil {
