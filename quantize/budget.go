@@ -30,7 +30,8 @@ type PlanGroup struct {
 	Name        string   `json:"name"`        // "layer 3 gate_up"
 	Projections []string `json:"projections"` // canonical names
 	PlanChoice           // what was chosen
-	// Tried are all choices, from the smallest on, the last as the source has it.
+	// Tried are all choices, from the smallest on; as the source has it, where the
+	// method leaves that open, is the last.
 	Tried []PlanChoice `json:"tried"`
 }
 
@@ -81,7 +82,7 @@ func NewPlan(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tok
 	tokens = tokens[:len(tokens)/o.Window*o.Window]
 	plan := &Plan{Budget: budget, Tokens: len(tokens)}
 	fixed := planGroups(source, o, plan)
-	if err := plan.check(config, fixed); err != nil {
+	if err := plan.check(source, fixed); err != nil {
 		return nil, err
 	}
 	p, err := newProber(ctx, cpu, source, tokens, o, plan)
@@ -114,25 +115,34 @@ func planGroups(source *gptoss.Checkpoint, o Options, plan *Plan) (fixed int64) 
 	fixed = source.Bytes()
 	add := func(title string, names ...string) {
 		g := PlanGroup{Name: title, Projections: names}
-		own := PlanChoice{Format: StoreSource}
-		for _, name := range names {
-			own.Bytes += sourceBytes(source, name)
-		}
-		fixed -= own.Bytes
-		for _, kind := range planKinds {
-			c := PlanChoice{Format: kind}
-			o.Plan = &Plan{Groups: []PlanGroup{{Projections: names, PlanChoice: c}}}
-			possible := !slices.ContainsFunc(names, func(name string) bool {
+		size := func(kind string) (bytes int64, possible bool) {
+			o.Plan = &Plan{Groups: []PlanGroup{{Projections: names, PlanChoice: PlanChoice{Format: kind}}}}
+			for _, name := range names {
 				f, err := o.format(ps[name])
-				c.Bytes += projectionBytes(ps[name], f)
-				return err != nil
-			})
-			if possible && c.Bytes < own.Bytes {
-				g.Tried = append(g.Tried, c)
+				if err != nil {
+					return 0, false
+				}
+				if f.Kind == "" {
+					bytes += sourceBytes(source, name)
+				} else {
+					bytes += projectionBytes(ps[name], f)
+				}
+			}
+			return bytes, true
+		}
+		own, stays := size(StoreSource)
+		for _, kind := range planKinds {
+			if bytes, possible := size(kind); possible && (!stays || bytes < own) {
+				g.Tried = append(g.Tried, PlanChoice{Format: kind, Bytes: bytes})
 			}
 		}
 		slices.SortStableFunc(g.Tried, func(a, b PlanChoice) int { return cmp.Compare(a.Bytes, b.Bytes) })
-		g.Tried = append(g.Tried, own)
+		if stays {
+			g.Tried = append(g.Tried, PlanChoice{Format: StoreSource, Bytes: own})
+		}
+		for _, name := range names {
+			fixed -= sourceBytes(source, name)
+		}
 		plan.Groups = append(plan.Groups, g)
 	}
 	add("embedding", gptoss.EmbeddingName)
@@ -155,20 +165,31 @@ func sourceBytes(source *gptoss.Checkpoint, name string) (n int64) {
 }
 
 // check refuses budgets that leave nothing to choose.
-func (p *Plan) check(c gptoss.Config, fixed int64) error {
-	least, most := fixed, fixed
+func (p *Plan) check(source *gptoss.Checkpoint, fixed int64) error {
+	least, config := fixed, source.Config()
 	for _, g := range p.Groups {
-		least, most = least+g.Tried[0].Bytes, most+g.Tried[len(g.Tried)-1].Bytes
+		if len(g.Tried) == 0 {
+			return fmt.Errorf("quantize: %s fits no format", g.Name)
+		}
+		least += g.Tried[0].Bytes
 	}
-	bits := func(bytes int64) float64 { return 8 * float64(bytes) / float64(c.Parameters()) }
+	bits := func(bytes int64) float64 { return 8 * float64(bytes) / float64(config.Parameters()) }
 	switch {
 	case p.Budget < least:
 		return fmt.Errorf("quantize: a budget of %d bytes, %.2f bits/weight: the smallest possible is %d bytes, %.2f bits/weight",
 			p.Budget, bits(p.Budget), least, bits(least))
-	case p.Budget >= most:
-		return fmt.Errorf("quantize: a budget of %d bytes: the model takes %d as it is; there is nothing to do", p.Budget, most)
+	case p.Budget >= source.Bytes():
+		return fmt.Errorf("quantize: a budget of %d bytes: the model takes %d as it is; there is nothing to do", p.Budget, source.Bytes())
 	}
 	return nil
+}
+
+// probed are the choices whose cost is to be measured.
+func (g *PlanGroup) probed() []PlanChoice {
+	if n := len(g.Tried) - 1; g.Tried[n].Format == StoreSource {
+		return g.Tried[:n]
+	}
+	return g.Tried
 }
 
 // choose gives every group its smallest choice, then goes on along the groups'

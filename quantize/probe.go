@@ -53,9 +53,9 @@ func newProber(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, t
 	p.kl = make([]float64, plan.Scored)
 	p.perLayer = newCosts(c, o, len(tokens)).original
 	p.head = float64(plan.Scored) * float64(c.Vocab) * float64(c.Hidden)
-	p.total = 2*float64(c.Layers)*p.perLayer + p.head // the reference, and its stream layer by layer
+	p.total = 2*float64(c.Layers)*p.perLayer + p.head // the reference, and its stream up to each layer
 	for i, g := range plan.Groups {
-		p.total += float64(len(g.Tried)-1) * (float64(c.Layers-p.from(i))*p.perLayer + p.head)
+		p.total += float64(len(g.probed())) * (float64(c.Layers-p.from(i))*p.perLayer + p.head)
 	}
 	return p, nil
 }
@@ -83,9 +83,10 @@ func (p *prober) probe() error {
 			}
 		}
 		g := &p.plan.Groups[i]
-		for c := range g.Tried[:len(g.Tried)-1] {
-			if g.Tried[c].KL, err = p.cost(g, g.Tried[c].Format, x); err != nil {
-				return fmt.Errorf("%s as %s: %w", g.Name, g.Tried[c].Format, err)
+		probed := g.probed()
+		for c := range probed {
+			if probed[c].KL, err = p.cost(g, probed[c].Format, x); err != nil {
+				return fmt.Errorf("%s as %s: %w", g.Name, probed[c].Format, err)
 			}
 		}
 	}
