@@ -194,8 +194,8 @@ func (c *Chat) Rendered() ([]int32, error) {
 // until the next turn.
 func (c *Chat) Text() []int32 { return c.generator.Text() }
 
-// pending returns the call that waits for its answer.
-func (c *Chat) pending() (call harmony.Message, ok bool) {
+// Pending returns the call that waits for its answer, if there is one.
+func (c *Chat) Pending() (call harmony.Message, ok bool) {
 	n := len(c.Conversation.Messages)
 	if n == 0 {
 		return call, false
@@ -216,7 +216,7 @@ func (c *Chat) pending() (call harmony.Message, ok bool) {
 // Errors: a conversation that does not fit into the context; a call that is not
 // answered; what harmony does not render; the model's.
 func (c *Chat) Say(ctx context.Context, text string, emit func(harmony.Event) error) (*Turn, error) {
-	if call, ok := c.pending(); ok {
+	if call, ok := c.Pending(); ok {
 		return nil, fmt.Errorf("gptoss: chat: a call of %s waits for its answer; Answer it, or Undo", call.Recipient)
 	}
 	return c.turn(ctx, harmony.Message{Role: harmony.RoleUser, Text: text}, emit)
@@ -227,7 +227,7 @@ func (c *Chat) Say(ctx context.Context, text string, emit func(harmony.Event) er
 //
 // Errors: as Say; no call that waits.
 func (c *Chat) Answer(ctx context.Context, output string, emit func(harmony.Event) error) (*Turn, error) {
-	call, ok := c.pending()
+	call, ok := c.Pending()
 	if !ok {
 		return nil, errors.New("gptoss: chat: no call waits for an answer")
 	}

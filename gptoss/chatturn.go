@@ -208,7 +208,7 @@ func (w *writing) step(parser *harmony.Parser) error {
 		err = w.take(parser.Close())
 		if w.Stop == "" {
 			w.Stop = StopReturn
-			if _, ok := w.pending(); ok && len(w.Messages) > 0 {
+			if _, ok := w.Pending(); ok && len(w.Messages) > 0 {
 				w.Stop = StopCall
 			}
 		}

@@ -73,7 +73,7 @@ MODEL is a directory in Hugging Face layout, original or ternary, or the word
 	f.IntVar(&a.threads, "threads", 0, "threads to compute on (default all)")
 	f.Var(newChoice(&a.device, "auto", "cpu", "cuda"), "device", "where to compute")
 	f.Uint64Var(&a.seed, "seed", 0, "sampling with the same `number` gives the same text")
-	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newEval(a), newVerify(a), newRun(a),
+	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newEval(a), newVerify(a), newRun(a), newChat(a),
 		newGraph(a), newTokenize(a), newBench(a), newVersion(a))
 	return root
 }

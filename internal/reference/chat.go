@@ -148,7 +148,7 @@ func chatTokenizer(pieces []string) map[string]any {
 		}},
 		"post_processor": map[string]any{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
 		"decoder":        map[string]any{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-		"model": bpe{Type: "BPE", IgnoreMerges: true, Vocab: vocab, Merges: []string{}},
+		"model":          bpe{Type: "BPE", IgnoreMerges: true, Vocab: vocab, Merges: []string{}},
 	}
 }
 
