@@ -27,9 +27,9 @@ type Chat struct {
 	options   ChatOptions
 	encoding  *harmony.Encoding
 	generator *Generator
-	limit     int      // tokens of context; 0: none
-	stop      []int32  // ids that hand over to the user or to a tool
-	open      []uint64 // all tokens but those; nil without a constraint
+	limit     int     // tokens of context; 0: none
+	stop      []int32 // ids that hand over to the user or to a tool
+	held      *held   // nil without a constraint
 }
 
 // ToolFunc answers a call of a function. arguments is what the model wrote,
@@ -156,23 +156,11 @@ func NewChat(m *Model, tok *tokenizer.Tokenizer, o ChatOptions) (*Chat, error) {
 	c.generator.Speculate(o.Speculation)
 	c.Conversation.System = harmony.NewSystem()
 	if o.Constraint != nil {
-		c.open = allBut(m.Config.Vocab, c.stop)
-	}
-	return c, nil
-}
-
-// allBut returns a bit for every token, set but for some.
-func allBut(vocab int, ids []int32) []uint64 {
-	set := make([]uint64, (vocab+63)/64)
-	for i := range set {
-		set[i] = ^uint64(0)
-	}
-	for _, id := range ids {
-		if id >= 0 && int(id) < vocab {
-			set[id/64] &^= 1 << (id % 64)
+		if c.held, err = newHeld(o.Constraint, encoding, tok, m.Config.Vocab); err != nil {
+			return nil, err
 		}
 	}
-	return set
+	return c, nil
 }
 
 // Limit returns how many tokens the conversation may have; 0 is any number.

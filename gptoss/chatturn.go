@@ -43,12 +43,13 @@ type writing struct {
 	ctx  context.Context
 	emit func(harmony.Event) error
 
-	began    bool // the message that is being written has begun, and not ended
-	calling  bool // it is a call
-	held     bool // it is held to the constraint
-	short    bool // it ends before its end
-	deaf     bool // emit failed
-	repaired int  // departures from harmony in it and before
+	began     bool      // the message that is being written has begun, and not ended
+	calling   bool      // it is a call
+	answering bool      // it is the answer, and held to the constraint
+	forced    [][]int32 // what a header may go on with; none: it is free
+	short     bool      // it ends before its end
+	deaf      bool      // emit failed
+	repaired  int       // departures from harmony in it and before
 }
 
 // run writes and has tools answer, in turns. mine says that the turn begins
@@ -164,7 +165,10 @@ func (w *writing) write() error {
 	start, g := time.Now(), w.generator
 	drafted, accepted := g.Drafted()
 	parser := w.encoding.NewParser(harmony.RoleAssistant)
-	w.began, w.held, w.repaired = false, false, 0
+	w.began, w.answering, w.repaired = false, false, 0
+	if w.held != nil {
+		w.expect(false)
+	}
 	defer func() {
 		g.Restrict(nil)
 		d, a := g.Drafted()
@@ -197,9 +201,14 @@ func (w *writing) step(parser *harmony.Parser) error {
 		return err
 	}
 	w.Written++
-	if w.held && !stop {
-		if err := w.options.Constraint.Accept(id); err != nil {
-			return fmt.Errorf("gptoss: chat: %w", err)
+	if stop && w.held != nil && w.thinking() { // the answer is still to come
+		if id, stop = w.held.end, false; w.generator.Prefill([]int32{id}) != nil {
+			return w.cut(parser, StopContext)
+		}
+	}
+	if !stop {
+		if err := w.accept(id); err != nil {
+			return err
 		}
 	}
 	err = w.take(parser.Write(id))
@@ -219,54 +228,24 @@ func (w *writing) step(parser *harmony.Parser) error {
 	return err
 }
 
-// restrict lets the model write what the constraint allows.
-func (w *writing) restrict() {
-	if w.options.Constraint == nil {
-		return
-	}
-	end, call := w.stop[0], w.stop[1] // as harmony.Encoding.Stop has them
-	if w.held {
-		allowed, done := w.options.Constraint.Allowed()
-		set(allowed, end, done) // it is no text, so it is not set otherwise
-		w.generator.Restrict(allowed)
-		return
-	}
-	set(w.open, call, w.began && w.calling)
-	w.generator.Restrict(w.open)
-}
-
-// set changes the bit of a token.
-func set(bits []uint64, id int32, on bool) {
-	if bits[id/64] &^= 1 << (id % 64); on {
-		bits[id/64] |= 1 << (id % 64)
-	}
-}
-
-// errUnheld is for an answer that began without its header.
-var errUnheld = errors.New("gptoss: chat: the model wrote its answer where a header belongs, so it could not be held to a structure")
-
 // take passes on what happened, and keeps messages that are complete.
 func (w *writing) take(events []harmony.Event) error {
-	fresh := false // a held message began in these events
 	for _, e := range events {
 		if e.Message.Role != harmony.RoleAssistant { // the model speaks for others: its turn is over
-			if w.options.Constraint == nil {
-				w.Stop = StopReturn
-				return nil
-			}
-			continue
+			w.Stop = StopReturn
+			return nil
 		}
 		switch {
 		case e.Kind == harmony.Begin:
 			w.began, w.calling = true, e.Message.Recipient != ""
-			if w.held = w.options.Constraint != nil && answers(e.Message); w.held {
-				w.options.Constraint.Reset()
-				fresh = true
+			if w.answering = w.held != nil && answers(e.Message); w.answering {
+				w.held.Reset()
 			}
-		case fresh:
-			return errUnheld
 		case e.Kind == harmony.End:
-			w.began, w.held = false, false
+			w.began, w.answering = false, false
+			if w.held != nil {
+				w.expect(true)
+			}
 			if !w.short || answers(e.Message) && e.Message.Text != "" {
 				w.add(e.Message)
 			}
@@ -285,7 +264,7 @@ func (w *writing) take(events []harmony.Event) error {
 // cut ends the turn, and the message that is being written. Of an answer is
 // kept what there is; a thought or a call that is not complete is of no use.
 func (w *writing) cut(parser *harmony.Parser, why StopReason) error {
-	w.Stop, w.short, w.held = why, true, false
+	w.Stop, w.short, w.answering = why, true, false
 	if !w.began {
 		return nil
 	}

@@ -33,6 +33,7 @@ type chatFlags struct {
 	inputs            activations
 	cache             string
 	sampling          samplingFlags
+	structure         structure
 }
 
 func newChat(a *app) *cobra.Command {
@@ -53,14 +54,21 @@ of stdin.
 --tools FILE tells the model of functions: a JSON array in OpenAI's format. What
 it calls is shown, and answered by you or by the command of --tool name=command,
 which finds the argument on stdin, writes the result to stdout, and has a minute
-and 64 KiB for it.`,
+and 64 KiB for it.
+
+--schema FILE and --grammar FILE hold answers, and nothing else, to a structure:
+the model cannot end one that is not complete. It is told of a schema.`,
 		Example: "  tritium chat MODEL\n" +
 			"  tritium chat MODEL -p \"Who wrote The Deerslayer?\"\n" +
-			"  tritium chat MODEL --tools tools.json --tool weather=./weather.sh",
+			"  tritium chat MODEL --tools tools.json --tool weather=./weather.sh\n" +
+			"  tritium chat MODEL --schema city.json -p \"Describe Paris.\"",
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.asked, f.identified = cmd.Flags().Changed("prompt"), cmd.Flags().Changed("system")
 			if err := f.check(a); err != nil {
+				return err
+			}
+			if err := f.structure.read(); err != nil {
 				return err
 			}
 			tools, err := readTools(f.toolFile, f.toolCommands)
@@ -88,6 +96,7 @@ func (f *chatFlags) declare(fl *pflag.FlagSet) {
 	fl.StringVar(&f.load, "load", "", "begin with the conversation in `file`, which /save wrote")
 	fl.StringVar(&f.toolFile, "tools", "", "`file` of functions that the model may call")
 	fl.StringArrayVar(&f.toolCommands, "tool", nil, "answer calls of a function by a command, as `name=command`; may be repeated")
+	f.structure.declare(fl)
 	fl.IntVarP(&f.maxTokens, "max-tokens", "n", 4096, "end an answer after so many tokens, thoughts included")
 	fl.IntVar(&f.context, "context", 0, "end the conversation at so many tokens (default: the model's)")
 	f.sampling.declare(fl)
@@ -145,7 +154,7 @@ func (a *app) chat(ctx context.Context, c *gptoss.Checkpoint, f *chatFlags, tool
 		return err
 	}
 	chat, err := gptoss.NewChat(m, tok, gptoss.ChatOptions{Sampling: s, Speculation: speculate, Stop: g.Stop,
-		MaxTokens: f.maxTokens, Context: f.context, Tools: tools.functions()})
+		MaxTokens: f.maxTokens, Context: f.context, Tools: tools.functions(), Constraint: f.structure.constraint(tok)})
 	if err != nil {
 		return err
 	}
@@ -171,6 +180,7 @@ func (f *chatFlags) introduce(chat *gptoss.Chat, tools *toolbox) error {
 			chat.Conversation.Developer = &harmony.Developer{Instructions: f.developer, Tools: tools.declared}
 		}
 	}
+	f.structure.tell(&chat.Conversation)
 	if s := chat.Conversation.System; s != nil && f.reasoning != "" {
 		s.Reasoning = harmony.Reasoning(f.reasoning)
 	}

@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"gptoss":           {"graph", "ops", "ternaryop", "internal/largepages", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"gptoss/tokenizer": {},
 	"gptoss/harmony":   {"gptoss/tokenizer"},
+	"gptoss/constrain": {"gptoss/tokenizer"},
 
 	"quantize": {"graph", "ops", "ternaryop", "gptoss/...", "internal/routing",
 		"internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
@@ -58,6 +59,7 @@ var onlyInTests = []string{
 	"github.com/rogpeppe/go-internal",
 	"github.com/google/go-cmp",
 	"go.uber.org/goleak",
+	"github.com/google/jsonschema-go",
 	"github.com/nlpodyssey/safetensors",
 	"github.com/pkoukk/tiktoken-go",
 }
