@@ -115,12 +115,12 @@ func (w *selfText) write(windows []int32, at int) (err error) {
 			return nil, nil
 		}
 		window := windows[begun*n : (begun+1)*n]
-		random := rand.New(rand.NewPCG(w.opt.Train.Seed, uint64(at+begun)))
+		first, sampling := selfTextStart(w.opt.Train.Seed, at+begun, w.tokens)
 		begun++
-		window[0] = w.tokens[random.IntN(len(w.tokens))]
+		window[0] = first
 		w.wrote(1)
 		written := 1
-		return &gptoss.Text{Prompt: window[:1], Sampling: gptoss.Sampling{Temperature: 1, Seed: random.Uint64()},
+		return &gptoss.Text{Prompt: window[:1], Sampling: sampling,
 			Write: func(id int32, _ bool) (more bool) {
 				window[written] = id
 				written++
@@ -128,6 +128,13 @@ func (w *selfText) write(windows []int32, at int) (err error) {
 				return written < n
 			}}, nil
 	})
+}
+
+// selfTextStart returns the token that a window begins with, and how to go on.
+func selfTextStart(seed uint64, window int, calibration []int32) (first int32, s gptoss.Sampling) {
+	random := rand.New(rand.NewPCG(seed, uint64(window)))
+	first = calibration[random.IntN(len(calibration))]
+	return first, gptoss.Sampling{Temperature: 1, Seed: random.Uint64()}
 }
 
 // wrote tells of tokens that are there.
