@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -54,6 +55,7 @@ func (r *run) keepForDistillation(l *layerRun, t *trainable, x []float32) error 
 	if r.opt.Distill.FreezeCodes {
 		w.freeze()
 	}
+	debug.FreeOSMemory() // what training the last layer alone took
 	what := fmt.Sprintf("training layers %d to %d", w.first, end-1)
 	work := float64(end-w.first) * trainWork(r.config, r.opt, r.opt.Distill.Batch)
 	done, err := r.pass(reconstruction(w.trainable, w.first, end, r.opt.Window, r.carried, w.entry, r.original), r.opt.Distill.TrainOptions, nil, what, work)

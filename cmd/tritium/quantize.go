@@ -54,10 +54,7 @@ For nano a text is built in.`,
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
-			if err := f.check(); err != nil {
-				return err
-			}
-			if err := checkDistill(&f.options, cmd.Flags().Changed); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
