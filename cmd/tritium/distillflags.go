@@ -81,7 +81,7 @@ func (a *app) printDistilled(passes []quantize.ReportPass) error {
 			kept = fmt.Sprintf("kept, step %d of %d", p.BestStep, p.Steps)
 		}
 		name := fmt.Sprintf("layers %d to %d", p.First, p.Last)
-		t.row(name, fmt.Sprintf("%.4f", p.Fitted), fmt.Sprintf("%.4f", p.Trained), fmt.Sprintf("%.4f", p.Train), kept)
+		t.row(name, fmt.Sprintf("%.4f", p.Fitted), fmt.Sprintf("%.4f", p.Best), fmt.Sprintf("%.4f", p.Train), kept)
 	}
 	return t.write(a.out, 1, 2, 3)
 }
