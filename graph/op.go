@@ -97,6 +97,15 @@ type State interface {
 	Load(r io.Reader, tokens int) error
 }
 
+// A Keeper is a State that forgets tokens at its beginning and can hold on to
+// what one Truncate will need.
+type Keeper interface {
+	State
+	// Keep makes Truncate to the present length succeed, whatever is appended
+	// behind it, until another Keep, or a Truncate to less.
+	Keep()
+}
+
 // Base implements the methods of gorgonia.Op that are the same for every
 // kernel. Embed it and add InferShape, Do (see Do) and Prepare.
 type Base struct {

@@ -75,7 +75,7 @@ MODEL is a directory in Hugging Face layout, original or ternary, or the word
 	f.Var(newChoice(&a.device, "auto", "cpu", "cuda"), "device", "where to compute")
 	f.Uint64Var(&a.seed, "seed", 0, "sampling with the same `number` gives the same text")
 	f.StringVar(&a.config, "config", "", "`file` with defaults for flags (default tritium/config.toml in the user's configuration directory)")
-	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newCompress(a), newEval(a), newVerify(a), newRun(a),
+	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newCompress(a), newEval(a), newVerify(a), newRun(a), newChat(a),
 		newGraph(a), newTokenize(a), newBench(a), newVersion(a))
 	return root
 }

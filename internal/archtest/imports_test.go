@@ -35,14 +35,16 @@ var mayImport = map[string][]string{
 	"gptoss":           {"graph", "ops", "ternaryop", "internal/largepages", "internal/rans", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"gptoss/tokenizer": {},
 	"gptoss/harmony":   {"gptoss/tokenizer"},
+	"gptoss/constrain": {"gptoss/tokenizer"},
 
 	"quantize": {"graph", "ops", "ternaryop", "gptoss/...", "internal/routing", "internal/rans",
-		"internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
+		"internal/units", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"quantize/evaluate": {"graph", "ops", "gptoss/...", "internal/atomicfile"},
 
 	"internal/safetensors": {"internal/atomicfile"},
 	"internal/gguf":        {"internal/atomicfile", "internal/safetensors"},
 	"internal/hub":         {"internal/atomicfile"},
+	"internal/units":       {"internal/atomicfile"},
 	"internal/reference":   {"internal/safetensors"},
 	"internal/server":      {"graph", "gptoss/..."},
 	"internal/...":         {},
@@ -58,6 +60,7 @@ var onlyInTests = []string{
 	"github.com/rogpeppe/go-internal",
 	"github.com/google/go-cmp",
 	"go.uber.org/goleak",
+	"github.com/google/jsonschema-go",
 	"github.com/nlpodyssey/safetensors",
 	"github.com/pkoukk/tiktoken-go",
 }
