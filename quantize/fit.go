@@ -124,11 +124,11 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 // Errors: sizes that do not match, an unknown method, int8 (see [FitInt8]),
 // options out of range, weights or activations that are not finite.
 func (f *Fitter) Fit(format ternaryop.Format, w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
-	levels, ok := levelsOf(format)
-	if !ok {
-		return Fit{}, fmt.Errorf("quantize: no method fits %v", format)
-	}
 	opt, err := opt.resolve()
+	if err != nil {
+		return Fit{}, err
+	}
+	levels, err := opt.levels(format)
 	if err != nil {
 		return Fit{}, err
 	}
@@ -137,9 +137,6 @@ func (f *Fitter) Fit(format ternaryop.Format, w []float32, out, in, group int, m
 	}
 	if err := opt.CheckDeadZone(method); err != nil {
 		return Fit{}, err
-	}
-	if opt.DeadZone > 0.5 && levels != (ternary{}) {
-		return Fit{}, fmt.Errorf("quantize: a dead zone is one ternary plane's; the format is %v", format)
 	}
 	group, method = min(group, in), method.start()
 	var h []float32 // nil stands for the identity
@@ -154,10 +151,8 @@ func (f *Fitter) Fit(format ternaryop.Format, w []float32, out, in, group int, m
 		if method == GPTQ || method == GPTQWithDescent {
 			f.feedback.factorize(f.cpu, h, in, group, opt.Damp)
 		}
-	} else if method != AbsMean {
-		method = Stage1
 	}
-	if method == AbsMean && levels != (ternary{}) {
+	if h == nil && method != AbsMean || method == AbsMean && levels != (ternary{}) {
 		method = Stage1
 	}
 
@@ -185,6 +180,18 @@ func (f *Fitter) Fit(format ternaryop.Format, w []float32, out, in, group int, m
 		fit.Codes, fit.Scales = twoPlanes{}.sideBySide(fit.Codes, fit.Scales, in, groups)
 	}
 	return fit, nil
+}
+
+// levels returns what weights of a format are rounded to.
+func (o FitOptions) levels(format ternaryop.Format) (levels, error) {
+	l, ok := levelsOf(format)
+	if !ok {
+		return nil, fmt.Errorf("quantize: no method fits %v", format)
+	}
+	if o.DeadZone > 0.5 && l != (ternary{}) {
+		return nil, fmt.Errorf("quantize: a dead zone is one ternary plane's; the format is %v", format)
+	}
+	return l, nil
 }
 
 func (o FitOptions) resolve() (FitOptions, error) {

@@ -69,11 +69,7 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 			return err
 		}
 	}
-	codes, err := r.writer.Tensor(p.Name + ".codes")
-	if err != nil {
-		return err
-	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
+	codes, scales, err := r.packedTensors(p.Name)
 	if err != nil {
 		return err
 	}
@@ -94,13 +90,11 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 		}
 		in.moments[e] = nil
 		errorSum += fit.RelativeError
-		for _, part := range []struct {
-			to   io.Writer
-			data []byte
-		}{{codes, packed.Codes}, {scales, packed.Scales}} {
-			if _, err := part.to.Write(part.data); err != nil {
-				return err
-			}
+		if _, err := codes.Write(packed.Codes); err != nil {
+			return err
+		}
+		if _, err := scales.Write(packed.Scales); err != nil {
+			return err
 		}
 		if calibrated { // only then does the stream run through it
 			stack.Codes = append(stack.Codes, packed.Codes...)
@@ -116,6 +110,15 @@ func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
 	}
 	r.report.addExperts(p, f, errorSum/float64(p.Experts), tokens, calibrated)
 	return nil
+}
+
+// packedTensors returns where a projection's codes and scales are written.
+func (r *run) packedTensors(name string) (codes, scales io.Writer, err error) {
+	if codes, err = r.writer.Tensor(name + ".codes"); err != nil {
+		return nil, nil, err
+	}
+	scales, err = r.writer.Tensor(name + ".scales")
+	return codes, scales, err
 }
 
 func (r *run) fitMatrix(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
@@ -173,11 +176,7 @@ const tableRows = 4096
 func (r *run) writeIntegers(p gptoss.Projection, keep bool) (*ternaryop.Matrix, error) {
 	f := r.formats[p.Name]
 	format, group := f.Packing(p.In)
-	codes, err := r.writer.Tensor(p.Name + ".codes")
-	if err != nil {
-		return nil, err
-	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
+	codes, scales, err := r.packedTensors(p.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,19 @@ func (b *budget) Set(s string) error {
 
 func (b *budget) given() bool { return b.text != "" }
 
+// declareFormats declares the flags that say how weights are stored.
+func (f *quantizeFlags) declareFormats(fl *pflag.FlagSet) {
+	o := &f.options
+	fl.Var(newChoice(&f.bits, "2", "1.6"), "bits", "of a ternary weight, without its scale")
+	fl.IntVar(&o.Group, "group", 0, "weights that share a scale, at most (default 128, at 1.6 bits 160)")
+	experts, attention, tables := quantize.Stores()
+	fl.Var(newChoice(&o.Experts, experts...), "experts", "how to store the experts; two-planes is a sum of two ternary weights")
+	fl.Var(newChoice(&o.Attention, attention...), "attention", "how to store q, k, v and o")
+	fl.Var(newChoice(&o.Embedding, tables...), "embedding", "how to store the embedding")
+	fl.Var(newChoice(&o.Head, tables...), "head", "how to store the head")
+	fl.Var(&f.budget, "budget", "choose formats by part for the best model of at most 1.9bpw or 4.4GB, before it is compressed")
+}
+
 // check refuses flags that say what a budget is to decide.
 func (b *budget) check(flags *pflag.FlagSet) error {
 	for _, name := range []string{"bits", "experts", "attention", "embedding", "head", "dead-zone"} {

@@ -44,25 +44,19 @@ calibration text, behind the layers that are quantized already. Reconstruct then
 trains each layer to give what the original's gives, and distill all of them
 together to give the original's next-token distribution. No labels are used; what
 training made of the model is kept where it is better on calibration windows that
-it did not see. The text is
-tokenized whole, without special tokens, and its first --tokens tokens are used.
-For nano a text is built in.
+it did not see. The text is tokenized whole, without special tokens, and its
+first --tokens tokens are used. For nano a text is built in.
 
-With --budget, formats are chosen by part: one part at a time is stored in each
-format, and what that does to the next-token distribution is measured on a piece
-of the calibration text that nothing is fitted to. The parts' costs are taken to
-add up; the table of them is printed before the work. 'tritium eval' says what
-the result really costs.`,
+With --budget, formats are chosen by what each costs in KL when one part alone has
+it, on calibration windows that nothing is fitted to; the plan is printed first.
+It supposes that costs add up: 'tritium eval' says what the result costs.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
 			"  tritium quantize ./gpt-oss-20b --calibration text.txt --out ./gpt-oss-20b-ternary --attention int8\n" +
 			"  tritium quantize ./gpt-oss-20b --dry-run --tokens 262144",
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
-			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
-				return err
-			}
-			if err := f.budget.check(cmd.Flags()); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed), f.budget.check(cmd.Flags())); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -83,14 +77,7 @@ the result really costs.`,
 	fl.StringVar(&f.calibration, "calibration", "", "`file` of text to gather statistics on")
 	fl.IntVar(&f.tokens, "tokens", 131072, "how much of the calibration text to use")
 	fl.IntVar(&o.Window, "window", 512, "tokens of a calibration sequence")
-	fl.Var(newChoice(&f.bits, "2", "1.6"), "bits", "of a ternary weight, without its scale")
-	fl.IntVar(&o.Group, "group", 0, "weights that share a scale, at most (default 128, at 1.6 bits 160)")
-	experts, attention, tables := quantize.Stores()
-	fl.Var(newChoice(&o.Experts, experts...), "experts", "how to store the experts; two-planes is a sum of two ternary weights")
-	fl.Var(newChoice(&o.Attention, attention...), "attention", "how to store q, k, v and o")
-	fl.Var(newChoice(&o.Embedding, tables...), "embedding", "how to store the embedding")
-	fl.Var(newChoice(&o.Head, tables...), "head", "how to store the head")
-	fl.Var(&f.budget, "budget", "choose formats by part for the best model of at most 1.9bpw or 4.4GB, before it is compressed")
+	f.declareFormats(fl)
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
 	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
