@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 )
@@ -26,16 +27,53 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Blocks says what a layer is fitted to: Sequential, the stream behind the
+	// layers that are quantized already, or Independent, the original's, so that
+	// the layers do not wait for each other.
+	Blocks string // default sequential
+
+	// Store is the directory of the intermediate results. It is removed in the
+	// end unless KeepStore. The default is beside the result.
+	Store     string
+	KeepStore bool
+	// Workers is how many units are made at a time, each with its share of the
+	// threads and memory of its own; default 1.
+	Workers int
+	// Shard is the part of the work that this run is to do.
+	Shard Shard
+
 	// Progress, if set, is told how far the work is, at least once per
-	// projection and batch. It is called by the goroutine that called Run.
+	// projection and batch. It may be called by any goroutine, but by one at a
+	// time.
 	Progress func(Progress)
+	// Notice, if set, is told of intermediate results that were damaged and are
+	// made again.
+	Notice func(error)
+
+	shardTokens     int           // of a shard of the stream; no result depends on it
+	checkpointEvery time.Duration // of training
 }
+
+// Shard is one of Count equal parts of a run's work: with independent blocks
+// some of the layers, else every Count-th unit of each step. The zero Shard is
+// all of it. A run of a part does what the others' parts have to give it, too,
+// where they have not done it yet.
+type Shard struct{ Index, Count int }
+
+// What a layer is fitted to.
+const (
+	Sequential  = "sequential"
+	Independent = "independent"
+)
 
 // Progress says how far a run is.
 type Progress struct {
 	Layer, Layers int     // 0-based
 	Step          string  // what is being done, "fitting gate_up_proj, expert 7"
 	Done, Total   float64 // work, in the units of Forecast.Work
+	// Left estimates the time that the rest takes, from what each kind of step
+	// has taken so far; 0 as long as that is not known.
+	Left time.Duration
 }
 
 // The ways to store attention, embedding and head.
@@ -45,6 +83,9 @@ const (
 	StoreInt4    = "int4"
 	StoreBF16    = "bf16"
 )
+
+// maxWorkers is more than any machine has threads for.
+const maxWorkers = 4096
 
 // resolve fills in the defaults and refuses what cannot be.
 func (o Options) resolve() (Options, error) {
@@ -56,6 +97,14 @@ func (o Options) resolve() (Options, error) {
 	def(&o.Attention, StoreTernary)
 	def(&o.Embedding, StoreBF16)
 	def(&o.Head, StoreBF16)
+	def(&o.Blocks, Sequential)
+	o.Workers = max(o.Workers, 1)
+	if o.shardTokens == 0 {
+		o.shardTokens = defaultShardTokens
+	}
+	if o.checkpointEvery == 0 {
+		o.checkpointEvery = defaultCheckpointEvery
+	}
 	if o.Method == "" {
 		o.Method = PTBitNet
 	}
@@ -87,6 +136,14 @@ func (o Options) resolve() (Options, error) {
 		return o, fmt.Errorf("quantize: windows of %d tokens: want at least 2", o.Window)
 	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:
 		return o, fmt.Errorf("quantize: attention as %q: choose ternary, int8 or bf16", o.Attention)
+	}
+	switch {
+	case o.Blocks != Sequential && o.Blocks != Independent:
+		return o, fmt.Errorf("quantize: blocks %q: choose %s or %s", o.Blocks, Sequential, Independent)
+	case o.Shard != (Shard{}) && (o.Shard.Index < 0 || o.Shard.Index >= o.Shard.Count):
+		return o, fmt.Errorf("quantize: shard %d of %d: want 0 to %d", o.Shard.Index, o.Shard.Count, o.Shard.Count-1)
+	case o.Workers > maxWorkers:
+		return o, fmt.Errorf("quantize: %d workers: want at most %d", o.Workers, maxWorkers)
 	}
 	for _, s := range []struct{ what, how string }{{"embedding", o.Embedding}, {"head", o.Head}} {
 		if s.how != StoreInt8 && s.how != StoreInt4 && s.how != StoreBF16 {

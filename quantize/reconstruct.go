@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -17,17 +18,16 @@ import (
 //	‖layer(x̂) - layer_original(x)‖² / mean ‖layer_original(x) - x̂‖²
 //
 // Shapes: x and target [windows·window, H].
-func reconstruction(layer *trainable, index, window int, x, target []float32) goal {
+// Errors: those of reading the streams.
+func reconstruction(layer *trainable, index, window int, x, target residuals) (goal, error) {
 	h := layer.config.Hidden
 	n := window * h
-	var sum float64
-	for i, v := range target {
-		d := float64(v - x[i])
-		sum += d * d
+	norm, err := meanSquare(x, target, n, window)
+	if err != nil {
+		return goal{}, err
 	}
-	norm := sum / float64(len(target)/h)
 	return goal{
-		windows: len(x) / n, window: window,
+		windows: x.length() / window, window: window,
 		declare: func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error) {
 			stream, want := b.Input("stream", tensor.Float32, rows, h), b.Input("target", tensor.Float32, rows, h)
 			out := gptoss.DeclareLayer(b, *layer.config, layer, index, stream)
@@ -39,10 +39,36 @@ func reconstruction(layer *trainable, index, window int, x, target []float32) go
 		},
 		load: func(in []graph.Buffer, windows []int) error {
 			for i, w := range windows {
-				copy(in[0].Float32s()[i*n:(i+1)*n], x[w*n:(w+1)*n])
-				copy(in[1].Float32s()[i*n:(i+1)*n], target[w*n:(w+1)*n])
+				if err := x.read(in[0].Float32s()[i*n:(i+1)*n], w*window); err != nil {
+					return err
+				}
+				if err := target.read(in[1].Float32s()[i*n:(i+1)*n], w*window); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
+	}, nil
+}
+
+// residuals are a residual stream, some tokens of which are read at a time.
+type residuals interface {
+	read(dst []float32, first int) error // dst [n, H], n at most a window
+	length() int                         // in tokens
+}
+
+// meanSquare is mean ‖target - x‖² over the tokens; a window has n values.
+func meanSquare(x, target residuals, n, window int) (float64, error) {
+	a, b := make([]float32, n), make([]float32, n)
+	var sum float64
+	for at := 0; at < x.length(); at += window {
+		if err := errors.Join(x.read(a, at), target.read(b, at)); err != nil {
+			return 0, err
+		}
+		for i, v := range b {
+			d := float64(v - a[i])
+			sum += d * d
+		}
 	}
+	return sum / float64(x.length()), nil
 }

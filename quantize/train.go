@@ -87,6 +87,8 @@ type trainer struct {
 
 	params     []parameter
 	step, look *trainedPlan // with derivatives, and without
+	optimizer  *adam
+	kept       *checkpoint // nil: what is done is lost with the process
 }
 
 // trainedPlan is a goal's compiled graph.
@@ -122,6 +124,7 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil); err != nil {
 		return nil, err
 	}
+	t.optimizer = newAdam(.9, .999, t.params)
 	for i := range t.params {
 		if t.params[i].grad = t.step.grads[i].Float32s(); o.Micro < o.Batch {
 			t.params[i].grad = make([]float32, len(t.params[i].value)) // their sum
@@ -205,12 +208,18 @@ func (t *trainer) heldOut() (float64, error) {
 	return sum / float64(t.held*t.goal.window), nil
 }
 
-// train takes all steps, and calls tick after each with its mean loss.
+// steps returns how many were taken.
+func (t *trainer) steps() int { return t.optimizer.steps }
+
+// train takes the steps that are left, and calls tick after each with its mean
+// loss.
 func (t *trainer) train(ctx context.Context, tick func(step int, loss float64)) error {
 	order := windowOrder{rng: rand.New(rand.NewPCG(t.opt.Seed, 0x7261696e)), n: t.goal.windows - t.held}
-	optimizer := newAdam(.9, .999, t.params)
 	windows := make([]int, t.opt.Batch)
-	for step := range t.opt.Steps {
+	for range t.steps() { // the windows that were dealt before
+		order.next(windows)
+	}
+	for step := t.steps(); step < t.opt.Steps; step++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -219,8 +228,13 @@ func (t *trainer) train(ctx context.Context, tick func(step int, loss float64)) 
 		if err != nil {
 			return err
 		}
-		optimizer.step(t.cpu, t.params, t.opt.Rate*cosine(step, t.opt.Steps))
+		t.optimizer.step(t.cpu, t.params, t.opt.Rate*cosine(step, t.opt.Steps))
 		tick(step, loss/float64(len(windows)*t.goal.window))
+		if t.kept != nil {
+			if err := t.kept.keep(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

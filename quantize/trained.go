@@ -3,14 +3,12 @@ package quantize
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
-	"github.com/seed-796a8800/tritium/ops"
-	"github.com/seed-796a8800/tritium/ternaryop"
+	"github.com/seed-796a8800/tritium/internal/units"
 )
 
 // ReportLayer says what training made of a layer, judged on calibration windows
@@ -24,130 +22,122 @@ type ReportLayer struct {
 	Kept    bool    `json:"kept"` // whether the training's result was taken
 }
 
-// trainLayer fits a layer, trains it to give what the original layer gives on
-// the original stream, and replaces both streams by the layer's outputs.
-//
-// Shapes: x [tokens, H], the quantized stream.
-func (r *run) trainLayer(l *layerRun, s *layerMoments, x []float32) error {
-	t, err := r.fitLatents(l.layer, s)
+// trainAbout is what the unit of a trained layer says of it.
+type trainAbout struct {
+	Layer ReportLayer         `json:"layer"`
+	Fits  map[string]fitAbout `json:"fits"` // that training started from
+}
+
+// trainUnit is the training of a layer to give what the original layer gives on
+// the original stream. It starts from the fits.
+func (r *run) trainUnit(layer int, fits, stream, target []*unit) *unit {
+	return &unit{
+		key: units.NewKey("reconstruct/1", r.sourceSHA, layer, r.opt.Window, r.opt.Train, keysOf(fits), keysOf(stream), keysOf(target)),
+		// Of projections that are not ternary training starts from the source.
+		name: "training", phase: training, layer: layer,
+		work:   float64(r.opt.Train.Steps) * trainWork(r.config, r.opt, r.opt.Train.Batch),
+		inputs: slices.Concat(fits, stream, target),
+		make: func(w *worker, path string) error {
+			return w.trainLayer(path, layer, r.layers[layer], stream, target)
+		},
+	}
+}
+
+func (w *worker) trainLayer(path string, layer int, l *layerUnits, stream, target []*unit) error {
+	r := w.run
+	t, fits, err := w.latents(layer, l.fits)
 	if err != nil {
 		return err
 	}
-	c := newCosts(r.config, r.opt, len(r.tokens))
-	target := make([]float32, len(x))
-	original := *l
-	original.weights = newOverlay(r.source)
-	if err := r.through(&original, r.original, target, "running the original layer", c.original); err != nil {
+	x, err := r.openStream(stream)
+	if err != nil {
 		return err
 	}
-	if err := r.reconstruct(l.layer, t, x, target); err != nil {
+	defer x.close()
+	y, err := r.openStream(target)
+	if err != nil {
 		return err
 	}
-	copy(r.original, target)
-	if err := r.storeLatents(l.layer, t); err != nil {
+	defer y.close()
+	entry, err := w.reconstruct(layer, t, x, y, r.store.Checkpoint(l.trained.key))
+	if err != nil {
 		return err
 	}
-	return r.through(l, x, x, "running the quantized layer", c.output)
+	parts, err := r.trainedTensors(layer, t)
+	if err != nil {
+		return err
+	}
+	return writeUnit(path, trainAbout{entry, fits}, parts...)
 }
 
-// through writes a layer's output for the stream x to dst, which may be x.
-func (r *run) through(l *layerRun, x, dst []float32, what string, work float64) error {
-	at, per := 0, work/float64(len(r.tokens))
-	return l.run(r.ctx, x, func(tokens int) { r.meter.add(what, per*float64(tokens)) },
-		observer{fmt.Sprintf("model.layers.%d.output", l.layer), func(values []float32, _ int) error {
-			at += copy(dst[at:], values)
-			return nil
-		}})
-}
-
-// fitLatents fits a layer's projections, which is where training starts. The
-// router trains without being rounded.
-func (r *run) fitLatents(layer int, s *layerMoments) (*trainable, error) {
+// latents are a layer's projections as training starts. The router trains
+// without being rounded.
+func (w *worker) latents(layer int, fits []*unit) (*trainable, map[string]fitAbout, error) {
+	r := w.run
 	t := newTrainable(r.source, &r.config)
-	n := gptoss.LayerNames(layer)
-	for _, m := range []*expertMoments{s.gateUp, s.down} {
-		if err := m.shrink(); err != nil {
-			return nil, err
-		}
+	tensors, err := r.tensorsOf(fits)
+	if err != nil {
+		return nil, nil, err
 	}
+	abouts := map[string]fitAbout{}
+	for _, u := range fits {
+		a, err := r.aboutFit(u)
+		if err != nil {
+			return nil, nil, err
+		}
+		abouts[u.projection] = abouts[u.projection].join(a)
+	}
+	n := gptoss.LayerNames(layer)
 	for _, p := range r.config.LayerProjections(layer) {
 		f, quantized := r.formats[p.Name]
 		if !quantized && p.Name != n.Router {
 			continue // stays as the source has it
 		}
-		l := &latent{shape: []int{p.Out, p.In}, rounds: quantized}
+		l := &latent{shape: []int{p.Out, p.In}, rounds: quantized, bias: slices.Clone(r.source.Vector(biasName(p)))}
+		if p.Experts > 0 {
+			l.shape = []int{p.Experts, p.Out, p.In}
+		}
 		if f.Ternary() {
 			_, l.group = f.Packing(p.In)
 		}
-		matrices, bias := []ops.Matrix(nil), p.Name+".bias"
-		var moments []*Moment
-		switch {
-		case p.Experts > 0:
-			l.shape, matrices, bias = []int{p.Experts, p.Out, p.In}, r.source.ExpertMatrices(p.Name), p.Name+"_bias"
-			if moments = s.gateUp.moments; p.Name == n.Down {
-				moments = s.down.moments
-			}
-		default:
-			matrices = []ops.Matrix{r.source.Matrix(p.Name)}
-			if moments = []*Moment{s.qkv.moment}; p.Name == n.O {
-				moments = []*Moment{s.o.moment}
-			}
-		}
-		l.bias = slices.Clone(r.source.Vector(bias))
-		var relative float64
-		for i, w := range matrices {
-			if err := r.ctx.Err(); err != nil {
-				return nil, err
-			}
-			e, err := r.fitLatent(l, p, w, moments[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: matrix %d: %w", p.Name, i, err)
-			}
-			relative += e / float64(len(matrices))
-			r.meter.add("fitting "+lastPart(p.Name), fitWork(r.opt, p)/float64(len(matrices)))
+		if err := w.start(l, p, tensors); err != nil {
+			return nil, nil, err
 		}
 		t.latents[p.Name] = l
-		r.reportLatent(p, f, relative, moments)
 	}
-	return t, nil
+	return t, abouts, nil
 }
 
-func (r *run) fitLatent(l *latent, p gptoss.Projection, w ops.Matrix, m *Moment) (relative float64, err error) {
-	weights := r.decode(w)
+// start fills a projection's latent weights.
+func (w *worker) start(l *latent, p gptoss.Projection, tensors fitted) error {
 	if l.group == 0 {
-		l.weight = append(l.weight, weights...)
-		return 0, nil
+		l.weight = slices.Clone(w.decode(w.run.matrix(p, 0)))
+		return nil
 	}
-	fit, err := r.fitter.Ternary(weights, p.Out, p.In, l.group, m, r.opt.Method.start(), r.opt.Fit)
-	if err == nil {
-		l.add(weights, fit)
+	s, err := w.run.stack(tensors, p)
+	if err != nil {
+		return err
 	}
-	return fit.RelativeError, err
-}
-
-func (r *run) reportLatent(p gptoss.Projection, f gptoss.Format, relative float64, moments []*Moment) {
-	switch {
-	case f.Kind == "":
-	case p.Experts > 0:
-		tokens := make([]int, p.Experts)
-		for e, m := range moments {
-			tokens[e] = m.Tokens()
-		}
-		r.report.addExperts(p, f, relative, tokens, true)
-	default:
-		r.report.add(p, f, relative, tokensOf(moments[0]))
+	l.weight, l.codes = make([]float32, 0, s.E*p.Out*p.In), make([]int8, 0, s.E*p.Out*p.In)
+	for e := range s.E {
+		m := s.At(e)
+		codes, scales := m.Unpack()
+		l.add(w.decode(w.run.matrix(p, e)), Fit{Codes: codes, Scales: scales})
 	}
+	return nil
 }
 
 // reconstruct trains a layer and keeps the result where it is better on windows
 // that training did not see. The fit is what it was otherwise.
-//
-// Shapes: x and target [tokens, H].
-func (r *run) reconstruct(layer int, t *trainable, x, target []float32) error {
-	r.meter.note("declaring the derivatives")
-	tr, err := newTrainer(r.cpu, reconstruction(t, layer, r.opt.Window, x, target), r.opt.Train)
+func (w *worker) reconstruct(layer int, t *trainable, x, target *streamReader, checkpoint string) (entry ReportLayer, err error) {
+	r := w.run
+	goal, err := reconstruction(t, layer, r.opt.Window, x, target)
 	if err != nil {
-		return err
+		return entry, err
+	}
+	tr, err := newTrainer(w.cpu, goal, r.opt.Train)
+	if err != nil {
+		return entry, err
 	}
 	before := make([]savedLatent, 0, len(t.latents))
 	for _, p := range r.config.LayerProjections(layer) {
@@ -155,22 +145,26 @@ func (r *run) reconstruct(layer int, t *trainable, x, target []float32) error {
 			before = append(before, l.start())
 		}
 	}
-	entry := ReportLayer{Layer: layer}
+	entry.Layer = layer
 	if entry.Fitted, err = tr.heldOut(); err != nil {
-		return err
+		return entry, err
 	}
 	for _, s := range before {
 		copy(s.latent.weight, s.middle)
 	}
-	per := trainWork(r.config, r.opt, tr.opt.Batch)
-	if err := tr.train(r.ctx, func(step int, loss float64) {
-		r.meter.add(fmt.Sprintf("training, step %d of %d, loss %.4f", step+1, tr.opt.Steps, loss), per)
-	}); err != nil {
-		return err
+	tr.kept = newCheckpoint(checkpoint, tr, r.opt.checkpointEvery)
+	if err := tr.kept.load(); err != nil {
+		return entry, err
 	}
-	t.round(r.stored)
+	w.tick(float64(tr.steps()) / float64(tr.opt.Steps))
+	if err := tr.train(r.ctx, func(step int, loss float64) {
+		w.say(fmt.Sprintf("training, step %d of %d, loss %.4f", step+1, tr.opt.Steps, loss), 1/float64(tr.opt.Steps))
+	}); err != nil {
+		return entry, err
+	}
+	t.round(r.dtype)
 	if entry.Trained, err = tr.heldOut(); err != nil {
-		return err
+		return entry, err
 	}
 	if entry.Kept = entry.Trained < entry.Fitted; !entry.Kept {
 		for _, s := range before {
@@ -178,117 +172,69 @@ func (r *run) reconstruct(layer int, t *trainable, x, target []float32) error {
 		}
 		t.resetVectors()
 	}
-	r.report.Layers = append(r.report.Layers, entry)
-	return nil
+	return entry, nil
 }
 
-// stored returns the type in which a tensor of the source is kept.
-func (r *run) stored(name string) safetensors.Dtype { return r.dtypes[name] }
+// dtype returns the type in which a tensor of the source is kept.
+func (r *run) dtype(name string) safetensors.Dtype { return r.stored[name].Dtype }
 
-// storeLatents writes a trained layer and puts it into the model that the
-// stream runs through.
-func (r *run) storeLatents(layer int, t *trainable) error {
+// trainedTensors are the tensors of a trained layer, as they will be stored.
+func (r *run) trainedTensors(layer int, t *trainable) (parts []part, err error) {
 	n := gptoss.LayerNames(layer)
 	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
-		if err := r.storeVector(name, t.Vector(name)); err != nil {
-			return err
-		}
-		r.weights.vectors[name] = t.Vector(name)
+		parts = append(parts, part{name, r.encode(name, t.Vector(name))})
 	}
 	for _, p := range r.config.LayerProjections(layer) {
 		l, ok := t.latents[p.Name]
 		if !ok {
 			continue
 		}
-		bias := p.Name + ".bias"
-		if p.Experts > 0 {
-			bias = p.Name + "_bias"
-		}
-		if err := r.storeVector(bias, l.bias); err != nil {
-			return err
-		}
+		parts = append(parts, part{biasName(p), r.encode(biasName(p), l.bias)})
 		if !l.rounds {
-			if err := r.storeVector(p.Name+".weight", l.weight); err != nil {
-				return err
-			}
-			r.weights.linears[p.Name] = ops.Dense{Name: p.Name, Weight: ops.F32{Out: p.Out, In: p.In, Data: l.weight}, Bias: l.bias}
+			parts = append(parts, part{p.Name + ".weight", r.encode(p.Name+".weight", l.weight)})
 			continue
 		}
-		if err := r.storePacked(p, l); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
-	}
-	return nil
-}
-
-// storePacked packs and writes the matrices of a projection, one by one.
-func (r *run) storePacked(p gptoss.Projection, l *latent) error {
-	codes, err := r.writer.Tensor(p.Name + ".codes")
-	if err != nil {
-		return err
-	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
-	if err != nil {
-		return err
-	}
-	format, group := r.formats[p.Name].Packing(p.In)
-	stack := &ternaryop.Stack{Format: format, E: max(1, p.Experts), Out: p.Out, In: p.In, Group: group}
-	for i := range stack.E {
-		packed, err := l.pack(i, format, group)
-		if err != nil {
-			return err
-		}
-		for _, part := range []struct {
-			to   io.Writer
-			data []byte
-		}{{codes, packed.Codes}, {scales, packed.Scales}} {
-			if _, err := part.to.Write(part.data); err != nil {
-				return err
+		codes, scales := part{name: p.Name + "." + codesPart}, part{name: p.Name + "." + scalesPart}
+		format, group := r.formats[p.Name].Packing(p.In)
+		for i := range max(1, p.Experts) {
+			packed, err := l.pack(i, format, group)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Name, err)
 			}
+			codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
 		}
-		stack.Codes, stack.Scales = append(stack.Codes, packed.Codes...), append(stack.Scales, packed.Scales...)
+		parts = append(parts, codes, scales)
 	}
-	if stack, err = expanded(stack); err != nil {
-		return err
-	}
-	if p.Experts > 0 {
-		r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: l.bias, Active: r.config.ActiveExperts}
-	} else {
-		r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stack.At(0), Bias: l.bias}
-	}
-	return nil
+	return parts, nil
 }
 
-// storeVector writes values that its type holds exactly (trainable.round).
-func (r *run) storeVector(name string, x []float32) error {
-	var data []byte
+// encode writes values that their type holds exactly (trainable.round).
+func (r *run) encode(name string, x []float32) (data []byte) {
 	for _, v := range x {
-		if b := math.Float32bits(v); r.stored(name) == safetensors.F32 {
+		if b := math.Float32bits(v); r.dtype(name) == safetensors.F32 {
 			data = binary.LittleEndian.AppendUint32(data, b)
 		} else {
 			data = binary.LittleEndian.AppendUint16(data, uint16(b>>16))
 		}
 	}
-	return r.writer.Write(name, data)
+	return data
 }
 
 // trains lists the tensors of the source that training changes: norms, sinks,
 // biases and the router. They stay in the type they had.
 func (r *run) trains() map[string]bool {
 	names := map[string]bool{}
+	if !r.opt.Method.Trains() {
+		return names
+	}
 	for layer := range r.config.Layers {
 		n := gptoss.LayerNames(layer)
 		for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm, n.Router + ".weight", n.Router + ".bias"} {
 			names[name] = true
 		}
 		for _, p := range r.config.LayerProjections(layer) {
-			if _, ok := r.formats[p.Name]; !ok {
-				continue
-			}
-			if p.Experts > 0 {
-				names[p.Name+"_bias"] = true
-			} else {
-				names[p.Name+".bias"] = true
+			if _, ok := r.formats[p.Name]; ok {
+				names[biasName(p)] = true
 			}
 		}
 	}

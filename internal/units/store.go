@@ -301,6 +301,31 @@ func (s *Store) remove(path string) error {
 	return nil
 }
 
+// Empty says whether the store has neither a unit nor the start of one.
+func (s *Store) Empty() bool {
+	empty := true
+	s.each(func(os.FileInfo) { empty = false })
+	return empty
+}
+
+// Bytes returns the size of all files.
+func (s *Store) Bytes() (n int64) {
+	s.each(func(info os.FileInfo) { n += info.Size() })
+	return n
+}
+
+func (s *Store) each(f func(os.FileInfo)) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return // whoever writes next will say so
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			f(info)
+		}
+	}
+}
+
 // Close ends the use of the store and leaves it for others.
 func (s *Store) Close() error { return s.open.Unlock() }
 
