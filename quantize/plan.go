@@ -129,21 +129,14 @@ func (r *run) plan() steps {
 // layers where blocks are independent, so that each share is work of its own.
 func (r *run) markFinals(s steps) {
 	n := max(1, r.opt.Shard.Count)
-	for i, u := range r.tables {
-		u.final, u.share = true, i%n
-	}
-	for layer, l := range r.layers {
-		for i, u := range l.finals() {
-			if u.final, u.share = true, i%n; r.opt.Blocks == Independent {
-				u.share = layer * n / r.config.Layers
-			}
-		}
-	}
 	for _, step := range s {
 		for i, u := range step {
-			if !u.final {
-				u.share = i % n
-			}
+			u.share = i % n
+		}
+	}
+	for i, u := range r.finals() {
+		if u.final, u.share = true, i%n; r.opt.Blocks == Independent && i >= len(r.tables) {
+			u.share = u.layer * n / r.config.Layers
 		}
 	}
 }
