@@ -59,6 +59,18 @@ func (m *meter) end(u *unit) {
 	delete(m.begun, u)
 }
 
+// phases lists what was made.
+func (m *meter) phases() (ps []ReportPhase) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, name := range phaseNames {
+		if m.made[i] > 0 {
+			ps = append(ps, ReportPhase{name, m.spent[i].Seconds(), m.made[i]})
+		}
+	}
+	return ps
+}
+
 // note tells of a step whose work is not counted.
 func (m *meter) note(step string) {
 	m.mu.Lock()

@@ -40,11 +40,15 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	if err != nil {
 		return nil, err
 	}
+	return r.run(cpu, dir)
+}
+
+func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 	if err := checkOut(dir); err != nil {
 		return nil, err
 	}
 	if r.opt.Store == "" {
-		r.opt.Store = dir + StoreSuffix
+		r.opt.Store = filepath.Clean(dir) + StoreSuffix
 	}
 	if err := r.identify(cpu); err != nil {
 		return nil, err
@@ -185,11 +189,18 @@ func newRun(ctx context.Context, source *gptoss.Checkpoint, tokens []int32, o Op
 // identify reads the whole source once: most tensors are copied as they are, and
 // what is broken in them would be found by whoever runs the result. Its hash is
 // a part of every key.
-func (r *run) identify(cpu *graph.CPU) (err error) {
-	r.sourceSHA, err = r.source.CheckFiniteSHA256(r.ctx, cpu, func(done, total int64) {
+func (r *run) identify(cpu *graph.CPU) error {
+	const most = 512 << 20 // of the source in memory
+	var released int64
+	var unreleased error
+	sum, err := r.source.CheckFiniteSHA256(r.ctx, cpu, func(done, total int64) {
 		r.meter.note("checking the source's values")
+		if done-released > most {
+			released, unreleased = done, errors.Join(unreleased, r.source.Release())
+		}
 	})
-	return err
+	r.sourceSHA = sum
+	return errors.Join(err, unreleased)
 }
 
 // Calibrates says whether the method uses the inputs' statistics.

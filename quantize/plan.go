@@ -39,6 +39,8 @@ const (
 	phases // how many there are
 )
 
+var phaseNames = [phases]string{"statistics", "moments", "fitting", "running", "training"}
+
 // steps are a run's units in an order in which they can be made: those of a
 // step do not need each other.
 type steps [][]*unit

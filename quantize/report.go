@@ -34,7 +34,8 @@ type Report struct {
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
 	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
-	Seconds       float64        `json:"seconds"`
+	Seconds       float64        `json:"seconds"` // of the process that wrote the result
+	Phases        []ReportPhase  `json:"phases"`  // of the same; without what it found in the store
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
@@ -68,6 +69,13 @@ type ReportTensor struct {
 	Tokens        int     `json:"tokens"`         // of experts the fewest
 	// TokensPerExpert counts the calibration tokens routed to each expert.
 	TokensPerExpert []int `json:"tokens_per_expert,omitempty"`
+}
+
+// ReportPhase is what one kind of work took. Workers add up.
+type ReportPhase struct {
+	Name    string  `json:"name"` // statistics, moments, fitting, running, training
+	Seconds float64 `json:"seconds"`
+	Work    float64 `json:"work_mac"` // as Forecast.Work counts
 }
 
 // LeastFed is the expert that the fewest calibration tokens reached.
@@ -228,7 +236,7 @@ func (r *run) finish(dir string, rep *Report) error {
 	sum := sha256.Sum256(config)
 	rep.Files[configName] = hex.EncodeToString(sum[:])
 	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(r.config.Parameters())
-	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
+	rep.Seconds, rep.PeakRSS, rep.Phases = time.Since(r.start).Seconds(), peakRSS(), r.meter.phases()
 	data, err := json.MarshalIndent(rep, "", "  ")
 	if err != nil {
 		return err
