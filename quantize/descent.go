@@ -54,9 +54,13 @@ func (b *batch) descendCodes(g int) bool {
 		if a == 0 {
 			return 0
 		}
+		step := r * b.inverse[j]
+		if max(step, -step) <= a/2 {
+			return 0 // no other code is nearer, by whatever margin: as almost always
+		}
 		i := row*b.in + j
 		old := b.codes[i]
-		u := float32(old) + r*b.inverse[j]/a
+		u := float32(old) + step/a
 		t := nearestTernary(u)
 		if t == old {
 			return 0
