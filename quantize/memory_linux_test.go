@@ -79,11 +79,15 @@ func TestMemoryForecast(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = int32(i * 7 % 1000)
 	}
-	for _, method := range []Method{PTBitNet, Reconstruct} {
+	for _, x := range []struct {
+		method  Method
+		workers int
+	}{{PTBitNet, 1}, {GPTQWithDescent, 2}, {Reconstruct, 1}} {
+		method := x.method
 		t.Run(string(method), func(t *testing.T) {
 			debug.FreeOSMemory()
 			before, peak := anonymousBytes(t), int64(0)
-			o := Options{Method: method, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
+			o := Options{Method: method, Workers: x.workers, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
 				Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
 			f, err := NewForecast(c.Config(), o, len(tokens))
 			if err != nil {

@@ -50,18 +50,18 @@ func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 	if r.opt.Store == "" {
 		r.opt.Store = filepath.Clean(dir) + StoreSuffix
 	}
-	if err := r.identify(cpu); err != nil {
-		return nil, err
-	}
-	r.steps = r.plan()
 	if r.store, err = units.Open(r.opt.Store); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
 	r.store.Notice = r.opt.Notice
 	r.stores = []*units.Store{r.store}
-	if err := r.checkDisk(); err != nil {
+	if err = r.checkDisk(); err == nil {
+		err = r.identify(cpu)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.leave())
 	}
+	r.steps = r.plan()
 	workers, done := r.workers(cpu)
 	err = errors.Join(r.execute(workers), done())
 	if err != nil || r.opt.Shard.Count > 0 {

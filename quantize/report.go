@@ -34,9 +34,9 @@ type Report struct {
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
 	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
-	Seconds       float64        `json:"seconds"` // of the process that wrote the result
-	Phases        []ReportPhase  `json:"phases"`  // of the same; without what it found in the store
-	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
+	Seconds       float64        `json:"seconds"`          // of the process that wrote the result
+	Phases        []ReportPhase  `json:"phases"`           // of the same; without what it found in the store
+	PeakRSS       int64          `json:"peak_rss_bytes"`   // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
 }

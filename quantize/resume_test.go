@@ -394,3 +394,38 @@ func TestNothingLeft(t *testing.T) {
 		t.Errorf("%d files are left, want %d: %v", len(entries), want, entries)
 	}
 }
+
+// TestDiskForecast compares what store and result take with what was foreseen.
+func TestDiskForecast(t *testing.T) {
+	c := openNano(t)
+	tokens := nanoTokens(t, c, 64*64)
+	for _, x := range []Options{{Method: PTBitNet}, {Method: Reconstruct, Train: TrainOptions{Steps: 1, Batch: 2}},
+		{Method: GPTQ, Attention: StoreInt8, Blocks: Independent, Shard: Shard{1, 2}}} {
+		o, dir := x, t.TempDir()
+		o.Window, o.Rows = 64, 256
+		o.Fit.Passes = 1
+		o.checkpointEvery = time.Microsecond
+		f, err := NewForecast(c.Config(), o, len(tokens))
+		if err != nil {
+			t.Fatal(err)
+		}
+		peak := int64(0)
+		o.Progress = func(Progress) {
+			var size int64
+			filepath.WalkDir(dir, func(_ string, e fs.DirEntry, _ error) error { // files come and go
+				if info, err := e.Info(); err == nil && !e.IsDir() {
+					size += info.Size()
+				}
+				return nil
+			})
+			peak = max(peak, size)
+		}
+		if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, "q"), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %.1f MB at the peak, %.1f MB foreseen", o.Method, float64(peak)/1e6, float64(f.Disk)/1e6)
+		if peak > f.Disk || peak < f.Disk/4 {
+			t.Errorf("%s: %d bytes at the peak, %d foreseen", o.Method, peak, f.Disk)
+		}
+	}
+}
