@@ -3,6 +3,7 @@ package quantize
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"runtime/debug"
 	"sync"
@@ -176,7 +177,10 @@ func (w *worker) maker(u *unit) func(string) error {
 		w.unit = u
 		w.run.meter.begin(u)
 		defer w.run.meter.end(u)
-		return u.make(w, path)
+		if err := u.make(w, path); err != nil {
+			return fmt.Errorf("quantize: layer %d: %s: %w", u.layer, u.name, err)
+		}
+		return nil
 	}
 }
 

@@ -54,13 +54,13 @@ func (r *run) fitUnits(p gptoss.Projection, moment *unit, shards []*unit) (us []
 		if f.Ternary() {
 			fit, _ := r.opt.Fit.resolve()
 			u.inputs = from
-			u.key = units.NewKey("fit/1", r.sourceSHA, p.Name, first, last, f, r.opt.Method.start(), fit, keysOf(from))
+			u.key = units.NewKey("fit/1", r.model, p.Name, first, last, f, r.opt.Method.start(), fit, keysOf(from))
 			u.make = func(w *worker, path string) error { return w.fitMatrices(path, p, moment, shards, first, last) }
 			if p.Experts > 0 && moment != nil {
 				u.work += expertMomentWork(r.config, p, len(r.tokens)) * float64(last-first) / float64(matrices)
 			}
 		} else {
-			u.key = units.NewKey("integers/1", r.sourceSHA, p.Name, f)
+			u.key = units.NewKey("integers/1", r.model, p.Name, f)
 			u.make = func(w *worker, path string) error { return w.fitIntegers(path, p) }
 		}
 		us = append(us, u)
@@ -118,7 +118,7 @@ func (w *worker) fitInto(file *unitWriter, p gptoss.Projection, moment *unit, sh
 		}
 		packed, fit, err := w.fitTernary(p, r.formats[p.Name], matrix, m)
 		if err != nil {
-			return about, fmt.Errorf("%s: matrix %d: %w", p.Name, i, err)
+			return about, fmt.Errorf("matrix %d: %w", i, err)
 		}
 		_, err1 := codes.Write(packed.Codes)
 		_, err2 := scales.Write(packed.Scales)
@@ -183,7 +183,7 @@ func (w *worker) fitIntegers(path string, p gptoss.Projection) error {
 	relative, err := w.fitRows(file.at(codesPart, 0), file.at(scalesPart, 0), p)
 	if err != nil {
 		file.file.Close()
-		return fmt.Errorf("%s: %w", p.Name, err)
+		return err
 	}
 	return file.finish(fitAbout{[]float64{relative}, []int{0}})
 }

@@ -12,14 +12,14 @@ import (
 // What the statistics of a layer are made of is kept as the layer's projections
 // will see it when they are quantized: rows of int8 with a scale, which is exact
 // and a fifth of the size of a moment for every expert. A unit holds a shard of
-// the stream: at each place (inputs) the codes [T, In] and scales [T], of down
+// the stream: at each inputPlace the codes [T, In] and scales [T], of down
 // [T·A, In] and [T·A] by the slots of the tokens, and in "routing" the expert of
 // every slot, int32 [T, A], or -1.
 
 const routingSection = "routing"
 
-func codesSection(place inputs) string  { return inputNames[place] + ".codes" }
-func scalesSection(place inputs) string { return inputNames[place] + ".scales" }
+func codesSection(place inputPlace) string  { return inputNames[place] + ".codes" }
+func scalesSection(place inputPlace) string { return inputNames[place] + ".scales" }
 
 // inputsWriter gathers what enters the projections of a layer.
 type inputsWriter struct {
@@ -67,7 +67,7 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 }
 
 // see writes a batch's inputs at a place.
-func (g *inputsWriter) see(place inputs, values []float32, width int) error {
+func (g *inputsWriter) see(place inputPlace, values []float32, width int) error {
 	n := len(values) / width
 	g.codes, g.scales = grow(g.codes, len(values)), grow(g.scales, n)
 	cpu := g.worker.cpu
@@ -120,14 +120,14 @@ func (g *inputsWriter) seeRouting(values []float32, rows int) error {
 // inputsReader reads one shard's inputs at a place.
 type inputsReader struct {
 	*unitReader
-	place   inputs
+	place   inputPlace
 	width   int
 	active  int
 	routing []int32 // [T, A]
 	scales  []float32
 }
 
-func (r *run) openInputs(u *unit, place inputs) (*inputsReader, error) {
+func (r *run) openInputs(u *unit, place inputPlace) (*inputsReader, error) {
 	f, err := openUnit(r.store.Path(u.key))
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (in *inputsReader) addTo(m *Moment, w *worker, rows []int) error {
 
 // sum returns the moment of an expert's inputs, or with -1 of all, over all
 // shards.
-func (w *worker) sum(place inputs, shards []*unit, expert int) (*Moment, error) {
+func (w *worker) sum(place inputPlace, shards []*unit, expert int) (*Moment, error) {
 	m := NewMoment(w.run.inputWidth(place))
 	for _, u := range shards {
 		if err := w.run.ctx.Err(); err != nil {
@@ -231,7 +231,7 @@ type momentAbout struct {
 }
 
 // sumInputs writes the moment of all inputs at a place.
-func (w *worker) sumInputs(path string, place inputs, shards []*unit) error {
+func (w *worker) sumInputs(path string, place inputPlace, shards []*unit) error {
 	m, err := w.sum(place, shards, -1)
 	if err != nil {
 		return err
@@ -269,7 +269,7 @@ func (w *worker) moment(u *unit, width int) (*Moment, error) {
 }
 
 // expertMoment is the moment of one expert's inputs, shrunk towards that of all.
-func (w *worker) expertMoment(place inputs, shards []*unit, all *Moment, expert int) (*Moment, error) {
+func (w *worker) expertMoment(place inputPlace, shards []*unit, all *Moment, expert int) (*Moment, error) {
 	m, err := w.sum(place, shards, expert)
 	if err != nil {
 		return nil, err
@@ -278,7 +278,7 @@ func (w *worker) expertMoment(place inputs, shards []*unit, all *Moment, expert 
 }
 
 // placeOf is where a projection's input is observed.
-func placeOf(p gptoss.Projection) inputs {
+func placeOf(p gptoss.Projection) inputPlace {
 	var layer int
 	fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
 	switch n := gptoss.LayerNames(layer); p.Name {

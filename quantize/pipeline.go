@@ -118,6 +118,7 @@ type run struct {
 	ctx       context.Context
 	source    *gptoss.Checkpoint
 	sourceSHA string
+	model     units.Key // of the source's tensors and what is done with them
 	config    gptoss.Config
 	opt       Options
 	tokens    []int32
@@ -199,7 +200,9 @@ func (r *run) identify(cpu *graph.CPU) error {
 			released, unreleased = done, errors.Join(unreleased, r.source.Release())
 		}
 	})
-	r.sourceSHA = sum
+	c := r.config
+	r.sourceSHA, r.model = sum, units.NewKey("source/1", sum, fmt.Sprint(c.Layers, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim,
+		c.Experts, c.ActiveExperts, c.Vocab, c.Windows, c.NormEpsilon, c.SwiGLULimit, c.Rotary))
 	return errors.Join(err, unreleased)
 }
 

@@ -45,11 +45,11 @@ var phaseNames = [phases]string{"statistics", "moments", "fitting", "running", "
 // step do not need each other.
 type steps [][]*unit
 
-// inputs are the places in a layer where a projection's input is observed.
-type inputs int
+// inputPlace is a place in a layer where a projection's input is observed.
+type inputPlace int
 
 const (
-	qkvInput inputs = iota
+	qkvInput inputPlace = iota
 	oInput
 	gateUpInput
 	downInput
@@ -161,7 +161,7 @@ func (r *run) embedUnits(table *unit) (us []*unit) {
 	}
 	for i, s := range r.shards {
 		us = append(us, &unit{
-			key:  units.NewKey("embed/1", r.sourceSHA, s.hash, keysOf(from)),
+			key:  units.NewKey("embed/1", r.model, s.hash, keysOf(from)),
 			name: fmt.Sprintf("embedding, part %d of %d", i+1, len(r.shards)), phase: running,
 			work: float64(len(s.tokens)) * float64(r.config.Hidden), inputs: from,
 			make: func(w *worker, path string) error {
@@ -186,7 +186,7 @@ func (r *run) inputUnits(layer int, stream []*unit) (us []*unit) {
 	c := newCosts(r.config, r.opt, len(r.tokens))
 	for i, in := range stream {
 		us = append(us, &unit{
-			key:  units.NewKey("inputs/1", r.sourceSHA, layer, r.opt.Window, r.observed(), in.key),
+			key:  units.NewKey("inputs/1", r.model, layer, r.opt.Window, r.observed(), in.key),
 			name: fmt.Sprintf("statistics, part %d of %d", i+1, len(stream)), phase: gathering, layer: layer,
 			work: c.statistics * r.shareOf(i), inputs: []*unit{in},
 			make: func(w *worker, path string) error { return w.gatherInputs(path, layer, i, in) },
@@ -201,7 +201,7 @@ func (r *run) shareOf(shard int) float64 {
 }
 
 // observed lists the places where inputs are gathered.
-func (r *run) observed() (places []inputs) {
+func (r *run) observed() (places []inputPlace) {
 	if r.opt.Attention == StoreTernary {
 		places = append(places, qkvInput, oInput)
 	}
@@ -231,7 +231,7 @@ func (r *run) momentUnits(layer int, l *layerUnits) (us []*unit) {
 }
 
 // inputWidth is the number of inputs at a place.
-func (r *run) inputWidth(place inputs) int {
+func (r *run) inputWidth(place inputPlace) int {
 	n := gptoss.LayerNames(0)
 	return r.config.Projections()[[inputPlaces]string{n.Q, n.O, n.GateUp, n.Down}[place]].In
 }
@@ -246,7 +246,7 @@ func (r *run) outputUnits(layer int, stream []*unit, quantized *layerUnits) (us 
 	}
 	for i, in := range stream {
 		us = append(us, &unit{
-			key:  units.NewKey("output/1", r.sourceSHA, layer, r.opt.Window, keysOf(from), in.key),
+			key:  units.NewKey("output/1", r.model, layer, r.opt.Window, keysOf(from), in.key),
 			name: fmt.Sprintf("%s, part %d of %d", name, i+1, len(stream)), phase: running, layer: layer,
 			work: work * r.shareOf(i), inputs: append([]*unit{in}, from...),
 			make: func(w *worker, path string) error {

@@ -32,7 +32,7 @@ type trainAbout struct {
 // the original stream. It starts from the fits.
 func (r *run) trainUnit(layer int, fits, stream, target []*unit) *unit {
 	return &unit{
-		key: units.NewKey("reconstruct/1", r.sourceSHA, layer, r.opt.Window, r.opt.Train, keysOf(fits), keysOf(stream), keysOf(target)),
+		key: units.NewKey("reconstruct/1", r.model, layer, r.opt.Window, r.opt.Train, keysOf(fits), keysOf(stream), keysOf(target)),
 		// Of projections that are not ternary training starts from the source.
 		name: "training", phase: training, layer: layer,
 		work:   float64(r.opt.Train.Steps) * trainWork(r.config, r.opt, r.opt.Train.Batch),
