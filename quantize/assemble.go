@@ -72,6 +72,7 @@ func (r *run) assembleOnce(dir string) (*Report, error) {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
 	key := units.NewKey("model/1", path, keysOf(r.finals()))
+	r.modelKey = key
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		// A store that was kept may know of a result that is gone.
 		if err := r.store.Remove(key); err != nil {

@@ -87,7 +87,7 @@ func TestMemoryForecast(t *testing.T) {
 		t.Run(string(method), func(t *testing.T) {
 			debug.FreeOSMemory()
 			before, peak := anonymousBytes(t), int64(0)
-			o := Options{Method: method, Workers: x.workers, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
+			o := Options{Method: method, Workers: x.workers, shardTokens: 512, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
 				Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
 			f, err := NewForecast(c.Config(), o, len(tokens))
 			if err != nil {

@@ -32,8 +32,9 @@ type Options struct {
 	// the layers do not wait for each other.
 	Blocks string // default sequential
 
-	// Store is the directory of the intermediate results. It is removed in the
-	// end unless KeepStore. The default is beside the result.
+	// Store is the directory of the intermediate results. In the end the run's
+	// are removed unless KeepStore, and the directory if no other run has left
+	// anything in it. The default is beside the result, and removed with all in it.
 	Store     string
 	KeepStore bool
 	// Workers is how many units are made at a time, each with its share of the

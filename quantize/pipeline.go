@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 		return nil, err
 	}
 	if r.opt.Store == "" {
+		r.ownStore = true
 		r.opt.Store = filepath.Clean(dir) + StoreSuffix
 	}
 	if r.store, err = units.Open(r.opt.Store); err != nil {
@@ -71,7 +73,10 @@ func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 	if err != nil || r.opt.KeepStore {
 		return report, errors.Join(err, r.leave())
 	}
-	return report, r.store.Discard()
+	if r.ownStore { // with whatever other options have left in it
+		return report, r.store.Discard()
+	}
+	return report, r.store.DiscardUnits(append(keysOf(slices.Concat(r.steps...)), r.modelKey))
 }
 
 // StoreSuffix is what the name of a result's directory is followed by in that of
@@ -128,12 +133,14 @@ type run struct {
 	meter     meter
 	start     time.Time
 
-	store   *units.Store
-	stores  []*units.Store // where final units are
-	steps   steps
-	tables  []*unit // embedding and head
-	layers  []*layerUnits
-	removed map[*unit]bool
+	store    *units.Store
+	ownStore bool           // and no other run's
+	modelKey units.Key      // of the unit that says that the result is written
+	stores   []*units.Store // where final units are
+	steps    steps
+	tables   []*unit // embedding and head
+	layers   []*layerUnits
+	removed  map[*unit]bool
 
 	mu         sync.Mutex
 	ready      *overlay // the layer that was quantized last

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/units"
@@ -158,6 +159,7 @@ func (l *layerRun) runShard(r *run, in *unit, tick func(share float64), observer
 		return err
 	}
 	defer x.close()
+	defer debug.FreeOSMemory() // a batch's values, which the next shard would add to
 	return l.run(r.ctx, x, func(tokens int) { tick(float64(tokens) / float64(x.tokens)) }, observers...)
 }
 

@@ -49,8 +49,8 @@ calibration text, behind the layers that are quantized already. The text is
 tokenized whole, without special tokens, and its first --tokens tokens are used.
 For nano a text is built in.
 
-Intermediate results are kept in a store, the directory DIR.work, and removed in
-the end. After an interruption, a crash or kill -9 the same command goes on where
+Intermediate results are kept in a store, by default the directory DIR.work, and
+removed in the end. After an interruption, a crash or kill -9 the same command goes on where
 it was. The same command started several times, on one machine or on several that
 see the same --store, shares the work. Nothing of this changes a bit of the result.
 
