@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -98,14 +99,6 @@ func (o Options) resolve() (Options, error) {
 	def(&o.Attention, StoreTernary)
 	def(&o.Embedding, StoreBF16)
 	def(&o.Head, StoreBF16)
-	def(&o.Blocks, Sequential)
-	o.Workers = max(o.Workers, 1)
-	if o.shardTokens == 0 {
-		o.shardTokens = defaultShardTokens
-	}
-	if o.checkpointEvery == 0 {
-		o.checkpointEvery = defaultCheckpointEvery
-	}
 	if o.Method == "" {
 		o.Method = PTBitNet
 	}
@@ -138,6 +131,20 @@ func (o Options) resolve() (Options, error) {
 	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:
 		return o, fmt.Errorf("quantize: attention as %q: choose ternary, int8 or bf16", o.Attention)
 	}
+	for _, s := range []struct{ what, how string }{{"embedding", o.Embedding}, {"head", o.Head}} {
+		if s.how != StoreInt8 && s.how != StoreInt4 && s.how != StoreBF16 {
+			return o, fmt.Errorf("quantize: %s as %q: choose int8, int4 or bf16", s.what, s.how)
+		}
+	}
+	o.Rows = max(o.Rows, o.Window)
+	return o.resolveWork()
+}
+
+// resolveWork is resolve for what says how the work is done.
+func (o Options) resolveWork() (Options, error) {
+	o.Blocks, o.Workers = cmp.Or(o.Blocks, Sequential), max(o.Workers, 1)
+	o.shardTokens = cmp.Or(o.shardTokens, defaultShardTokens)
+	o.checkpointEvery = cmp.Or(o.checkpointEvery, defaultCheckpointEvery)
 	switch {
 	case o.Blocks != Sequential && o.Blocks != Independent:
 		return o, fmt.Errorf("quantize: blocks %q: choose %s or %s", o.Blocks, Sequential, Independent)
@@ -146,12 +153,6 @@ func (o Options) resolve() (Options, error) {
 	case o.Workers > maxWorkers:
 		return o, fmt.Errorf("quantize: %d workers: want at most %d", o.Workers, maxWorkers)
 	}
-	for _, s := range []struct{ what, how string }{{"embedding", o.Embedding}, {"head", o.Head}} {
-		if s.how != StoreInt8 && s.how != StoreInt4 && s.how != StoreBF16 {
-			return o, fmt.Errorf("quantize: %s as %q: choose int8, int4 or bf16", s.what, s.how)
-		}
-	}
-	o.Rows = max(o.Rows, o.Window)
 	return o, nil
 }
 

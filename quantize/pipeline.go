@@ -248,8 +248,8 @@ func (r *run) checkDisk() error {
 		return err
 	}
 	if need := f.Disk - r.store.Bytes(); need > free {
-		return fmt.Errorf("quantize: the run needs %.1f GB of disk for %s and its result, %.1f GB are free; make room, or choose another directory for the store",
-			float64(need)/1e9, r.opt.Store, float64(free)/1e9)
+		return fmt.Errorf("quantize: the run needs %.1f MB of disk for %s and its result, %.1f MB are free; make room, or choose another directory for the store",
+			float64(need)/1e6, r.opt.Store, float64(free)/1e6)
 	}
 	return nil
 }
