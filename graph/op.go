@@ -16,7 +16,8 @@ import (
 // Operators that are not kernels (gorgonia's own) also run in a Plan, through
 // their Do method and at its price.
 //
-// A kernel never writes to an input and never returns one.
+// A kernel never writes to an input and never returns one; Function.Reuses is
+// the one exception.
 type Kernel interface {
 	gorgonia.Op
 	// Prepare returns the step that computes a.Out from a.In. It is called

@@ -71,7 +71,7 @@ func (r *run) assembleOnce(dir string) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
-	key := units.NewKey("model/1", path, keysOf(r.finals()))
+	key := units.NewKey("model/1", path, r.opt.Compress, keysOf(r.finals()))
 	r.modelKey = key
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		// A store that was kept may know of a result that is gone.
@@ -119,7 +119,13 @@ func (r *run) assemble(dir string) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.writeTensors(out.Path(), tensors)
+	path, err := r.tensorDir(out.Path())
+	if err == nil {
+		err = r.writeTensors(path, tensors)
+	}
+	if err == nil {
+		err = r.compressFiles(path, out.Path())
+	}
 	if err == nil {
 		err = r.finish(out.Path(), report)
 	}

@@ -121,15 +121,15 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 
 // trainMemory is what training a layer takes beside what fitting it does: for
 // every weight its latent value, the fit, two moments and two derivatives, and
-// the values of the nodes of a batch, forward and backward, with what gorgonia's
-// own sums leave to collect. The factors are measured: see TestMemoryForecast.
+// the values of the nodes of a batch, forward and backward. The factors are
+// above what was measured: see TestMemoryForecast.
 func trainMemory(c gptoss.Config, o Options, t TrainOptions) int64 {
 	var weights float64
 	for _, p := range c.LayerProjections(0) {
 		weights += float64(p.Parameters())
 	}
 	perToken := float64(12*c.Hidden+6*c.Heads*c.HeadDim) + float64(c.ActiveExperts)*float64(10*c.Intermediate+3*c.Hidden)
-	return int64(4 * (8.25*weights + 3.5*float64(t.Micro*o.Window)*perToken))
+	return int64(4 * (8.25*weights + float64(t.Micro*o.Window)*perToken))
 }
 
 // forecastDisk is the result, once as units and once as files, and what there is
@@ -152,6 +152,9 @@ func forecastDisk(c gptoss.Config, o Options, result int64, tokens int) int64 {
 	disk := 2*result + int64(tokens)*(inputs+streams*4*h)
 	if tokens > 0 {
 		disk += 4 * (3*h*h + nd*nd + int64(c.Intermediate)*int64(c.Intermediate)) // moments
+	}
+	if o.Compress { // both are on disk while one is made from the other
+		disk += result
 	}
 	if o.Method.Trains() { // the fits of a layer, and a checkpoint and its successor
 		for _, p := range c.LayerProjections(0) {

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
-	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
-	"github.com/seed-796a8800/tritium/ops"
 )
 
 // TestLarge quantizes two layers of gpt-oss-20b's shape with random weights:
@@ -51,7 +49,7 @@ func TestLarge(t *testing.T) {
 		tokens[i] = int32(r.IntN(c.Config().Vocab))
 	}
 	cpu := newCPU(t, 0)
-	peak := matMulRate(cpu)
+	peak := sgemmRate(cpu)
 	o := Options{Method: Method(*largeMethod), Store: filepath.Join(*large, *largeMethod+StoreSuffix), KeepStore: true}
 	forecast, err := NewForecast(c.Config(), o, len(tokens))
 	if err != nil {
@@ -146,22 +144,4 @@ func writeLarge(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// matMulRate is the speed of float32 products whose operands stay in cache, in
-// multiply-adds a second.
-func matMulRate(cpu *graph.CPU) float64 {
-	const m, n, k, rounds = 96, 384, 384, 400
-	a, b := make([]float32, m*k), make([]float32, n*k)
-	out := make([][]float32, cpu.Threads())
-	for i := range out {
-		out[i] = make([]float32, m*n)
-	}
-	best := 0.
-	for range 5 {
-		start := time.Now()
-		cpu.Parallel(rounds, func(worker, _ int) { ops.MatMulNT(out[worker], n, a, k, b, k, m, n, k, false) })
-		best = max(best, m*n*k*rounds/time.Since(start).Seconds())
-	}
-	return best
 }

@@ -44,6 +44,9 @@ type Options struct {
 	// Shard is the part of the work that this run is to do.
 	Shard Shard
 
+	// Compress stores codes in about as many bits as they carry, to be expanded
+	// when the model is opened; while the result is written, both are on disk.
+	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
 	// projection and batch. It may be called by any goroutine, but by one at a
 	// time.
@@ -118,6 +121,9 @@ func (o Options) resolve() (Options, error) {
 		return o, err
 	}
 	if _, err := o.Fit.resolve(); err != nil {
+		return o, err
+	}
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
 		return o, err
 	}
 	least := map[float64]int{2: 16, 1.6: 80}[o.Bits]

@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -107,8 +105,10 @@ func (f *quantizeFlags) define(fl *pflag.FlagSet) {
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
 	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
 	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
+	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
 }
 
 // check refuses flags that make no sense, before anything is opened or read.
@@ -143,16 +143,13 @@ func (f *quantizeFlags) check() (err error) {
 		return err
 	}
 	o.Method = quantize.Method(f.method)
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return nil
 	}
-	if _, err := os.Lstat(f.out); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fmt.Errorf("%s exists already; remove it or choose another name", f.out)
-		}
-		return fmt.Errorf("--out: %w", err)
-	}
-	return nil
+	return wantFree(f.out)
 }
 
 // calibrationTokens reads what the statistics are gathered on.
@@ -271,7 +268,11 @@ func (a *app) printForecast(c *gptoss.Checkpoint, f quantizeFlags, forecast quan
 		}{forecast, f.options.Method, f.tokens, rate, seconds})
 	}
 	var t table
-	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes())))
+	before := ""
+	if f.options.Compress {
+		before = ", before it is compressed"
+	}
+	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)%s", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes()), before))
 	t.row("memory", fmt.Sprintf("%s at the peak, beside the mapped files", bytesText(forecast.Memory)))
 	t.row("disk", fmt.Sprintf("%s at the peak, the result and its store", bytesText(forecast.Disk)))
 	text := ""

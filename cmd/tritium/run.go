@@ -79,7 +79,7 @@ text and checks several at a time: the text is the same, and often sooner there.
 					return usageError{err}
 				}
 				return a.continueText(cmd.Context(), c, text, s, g.Stop, f)
-			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)), a.expanding())...)
 		},
 	}
 	fl := cmd.Flags()
