@@ -142,7 +142,11 @@ func layerTrainer(tb testing.TB, cpu *graph.CPU, layer int, opts ...graph.Option
 	tb.Helper()
 	m := stepLatents(tb, cpu, 2)
 	r, n := randomSource(4), (stepWindows+1)*stepWindow*m.config.Hidden
-	tr, err := newTrainer(cpu, reconstruction(m, layer, stepWindow, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, opts...)
+	goal, err := reconstruction(m, layer, stepWindow, memoryStream{normals(r, n), m.config.Hidden}, memoryStream{normals(r, n), m.config.Hidden})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tr, err := newTrainer(cpu, goal, TrainOptions{Batch: stepWindows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}
