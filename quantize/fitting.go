@@ -51,7 +51,7 @@ func (r *run) fitUnits(p gptoss.Projection, moment *unit, shards []*unit) (us []
 			u.first, u.last = first, last
 			u.name += fmt.Sprintf(", expert %d", first)
 		}
-		if f.Ternary() {
+		if isFitted(f, p) {
 			fit, _ := r.opt.Fit.resolve()
 			u.inputs = from
 			u.key = units.NewKey("fit/1", r.model, p.Name, first, last, f, r.opt.Method.start(), fit, keysOf(from))
@@ -85,7 +85,7 @@ func (r *run) createFit(path string, p gptoss.Projection, matrices int) (*unitWr
 	return createUnit(path, section{codesPart, n * codes}, section{scalesPart, n * scales})
 }
 
-// fitMatrices fits matrices [first, last) of a ternary projection.
+// fitMatrices fits matrices [first, last) of a projection.
 func (w *worker) fitMatrices(path string, p gptoss.Projection, moment *unit, shards []*unit, first, last int) error {
 	file, err := w.run.createFit(path, p, last-first)
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *worker) fitInto(file *unitWriter, p gptoss.Projection, moment *unit, sh
 				return about, err
 			}
 		}
-		packed, fit, err := w.fitTernary(p, r.formats[p.Name], matrix, m)
+		packed, fit, err := w.fitMatrix(p, r.formats[p.Name], matrix, m)
 		if err != nil {
 			return about, fmt.Errorf("matrix %d: %w", i, err)
 		}
@@ -140,9 +140,9 @@ func (r *run) matrix(p gptoss.Projection, i int) ops.Matrix {
 	return r.source.Matrix(p.Name)
 }
 
-func (w *worker) fitTernary(p gptoss.Projection, f gptoss.Format, weights ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+func (w *worker) fitMatrix(p gptoss.Projection, f gptoss.Format, weights ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
 	format, group := f.Packing(p.In)
-	fit, err := w.fitter.Ternary(w.decode(weights), p.Out, p.In, group, m, w.run.opt.Method, w.run.opt.Fit)
+	fit, err := w.fitter.Fit(format, w.decode(weights), p.Out, p.In, group, m, w.run.opt.Method, w.run.opt.Fit)
 	if err != nil {
 		return nil, fit, err
 	}

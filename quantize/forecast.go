@@ -1,7 +1,10 @@
 package quantize
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 )
@@ -73,7 +76,12 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 
 // formats returns the storage of every projection that changes.
 func formats(c gptoss.Config, o Options) (map[string]gptoss.Format, error) {
-	fs := map[string]gptoss.Format{}
+	fs, known := map[string]gptoss.Format{}, c.Projections()
+	for _, name := range slices.Sorted(maps.Keys(o.Tensors)) {
+		if _, ok := known[name]; !ok {
+			return nil, fmt.Errorf("quantize: %q is no projection of the model", name)
+		}
+	}
 	for _, p := range c.ProjectionList() {
 		f, err := o.format(p)
 		if err != nil {
@@ -115,14 +123,34 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 
 		rows := float64(min(o.Rows, max(tokens, o.Window)))
 		perRow := 3*c.Hidden + 3*c.Heads*c.HeadDim + c.ActiveExperts*(3*2*c.Intermediate+2*c.Hidden)
-		m = max(m, rows*float64(perRow)*4+2*float64(c.Experts)*3*float64(c.Hidden*c.Intermediate)*2.25/8) // packed experts, as they are joined
+		m = max(m, rows*float64(perRow)*4+2*float64(c.Experts)*3*float64(c.Hidden*c.Intermediate)*packedBits(c, o)/8) // packed experts, as they are joined
 	}
-	for _, t := range []string{o.Embedding, o.Head} {
-		if t != StoreBF16 {
+	for _, p := range c.ProjectionList() {
+		if f, err := o.format(p); err == nil && !p.Quantizable && f.Kind != "" {
 			m = max(m, 1.25*float64(c.Vocab)*float64(c.Hidden)) // at most: the embedding packed
 		}
 	}
 	return int64(m)
+}
+
+// fitsAttention says whether some projection of attention is fitted to its
+// inputs.
+func fitsAttention(c gptoss.Config, o Options) bool {
+	return slices.ContainsFunc(c.ProjectionList(), func(p gptoss.Projection) bool {
+		f, err := o.format(p)
+		return err == nil && p.Quantizable && p.Experts == 0 && isFitted(f, p)
+	})
+}
+
+// packedBits is the most bits of an expert's weight, if not little more.
+func packedBits(c gptoss.Config, o Options) float64 {
+	bits := 2.25
+	for _, p := range c.ProjectionList() {
+		if f, err := o.format(p); err == nil && p.Experts > 0 {
+			bits = max(bits, f.Bits)
+		}
+	}
+	return bits
 }
 
 // forecastDisk is the result, once as units and once as files, and what there is
@@ -132,7 +160,7 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 func forecastDisk(c gptoss.Config, o Options, result int64, tokens int) int64 {
 	a, h, nd := int64(c.ActiveExperts), int64(c.Hidden), int64(c.Heads*c.HeadDim)
 	inputs := h + a*int64(c.Intermediate) + 4*(1+2*a)
-	if o.Attention == StoreTernary {
+	if fitsAttention(c, o) {
 		inputs += h + nd + 8
 	}
 	streams := int64(2)
@@ -184,7 +212,7 @@ func newCosts(c gptoss.Config, o Options, tokens int) costs {
 	// Of a moment the lower triangle is computed; down's input is known only
 	// behind gate_up, whose product is the larger part of the experts.
 	moments := (h*h + 2*a*i*i + a*h*h) / 2
-	if o.Attention == StoreTernary {
+	if fitsAttention(c, o) {
 		moments += (h*h + nd*nd) / 2
 	}
 	return costs{
@@ -205,13 +233,14 @@ func fitWork(o Options, p gptoss.Projection) float64 {
 	}
 	const sorting = 60 // multiply-adds a weight
 	w := n * sorting
-	if p.Experts == 0 && (!p.Quantizable || o.Attention != StoreTernary) {
+	f, err := o.format(p)
+	if err != nil || !isFitted(f, p) {
 		return w
 	}
 	experts := float64(max(1, p.Experts))
 	switch o.Method.start() {
 	case PTBitNet, GPTQWithDescent:
-		w += n * in * (1 + passes)
+		w += n * in * (1 + passes + passes*float64(f.Planes()-1)*float64(f.Group)/in)
 	}
 	switch o.Method {
 	case GPTQ, GPTQWithDescent:

@@ -38,7 +38,7 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 	tokens := int64(len(r.shards[shard].tokens))
 	active := int64(r.config.ActiveExperts)
 	sections := []section{{routingSection, 4 * tokens * active}}
-	for _, place := range r.observed() {
+	for _, place := range r.observed(layer) {
 		rows := tokens
 		if place == downInput {
 			rows *= active
@@ -54,7 +54,7 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 	scope := fmt.Sprintf("model.layers.%d.", layer)
 	nodes := [inputPlaces]string{"input_layernorm", "self_attn.attention", "post_attention_layernorm", "mlp.swiglu"}
 	observers := []observer{{scope + "mlp.routing", g.seeRouting}}
-	for _, place := range r.observed() {
+	for _, place := range r.observed(layer) {
 		observers = append(observers, observer{scope + nodes[place], func(values []float32, _ int) error {
 			return g.see(place, values, r.inputWidth(place))
 		}})

@@ -131,10 +131,8 @@ func (r *run) overlay(o *overlay, t fitted, p gptoss.Projection, router string) 
 	if err != nil {
 		return err
 	}
-	if !s.Format.Native() { // as this processor multiplies it best
-		if s, err = s.Expand(make([]byte, s.ExpandedBytes())); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
+	if s, err = expanded(s); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	if p.Experts > 0 {
 		o.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: s, Bias: bias, Active: r.config.ActiveExperts}
@@ -142,6 +140,14 @@ func (r *run) overlay(o *overlay, t fitted, p gptoss.Projection, router string) 
 		o.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: s.At(0), Bias: bias}
 	}
 	return nil
+}
+
+// expanded returns weights as this processor multiplies them best.
+func expanded(s *ternaryop.Stack) (*ternaryop.Stack, error) {
+	if s.Format.Native() {
+		return s, nil
+	}
+	return s.Expand(make([]byte, s.ExpandedBytes()))
 }
 
 // biasName is the name of a projection's bias; embedding and head have none.

@@ -390,6 +390,15 @@ func TestRunRefuses(t *testing.T) {
 		{name: "group", want: "groups of 7", o: Options{Group: 7}},
 		{name: "attention", want: "int3", o: Options{Attention: "int3"}},
 		{name: "head", want: "ternary", o: Options{Head: "ternary"}},
+		{name: "experts", want: "experts as \"int8\": choose one of ternary, two-planes, int4, source", o: Options{Experts: StoreInt8}},
+		{name: "tables in two planes", want: "embedding as \"two-planes\"", o: Options{Embedding: StorePlanes}},
+		{name: "training two planes", want: "gate_up_proj is to be two-planes", o: Options{Method: Reconstruct, Experts: StorePlanes, Window: 100}, tokens: tokens},
+		{name: "training int4", want: "q_proj is to be int4", o: Options{Method: Reconstruct, Attention: StoreInt4, Window: 100}, tokens: tokens},
+		{name: "training nothing", want: "gate_up_proj is to be source", o: Options{Method: Reconstruct, Experts: StoreSource, Window: 100}, tokens: tokens},
+		{name: "a tensor's format", want: `unknown format "int3"`, o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: "int3"}}},
+		{name: "a ternary head", want: "lm_head cannot be stored as ternary", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: gptoss.FormatTernary}}},
+		{name: "a router", want: "router cannot be stored as int8", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.LayerNames(1).Router: gptoss.FormatInt8}}},
+		{name: "no tensor", want: `"model.layers.9.o" is no projection`, o: Options{Method: Stage1, Tensors: map[string]string{"model.layers.9.o": gptoss.FormatInt8}}},
 		{name: "window", want: "windows of 1", o: Options{Window: 1}},
 		{name: "damping", want: "damping", o: Options{Fit: FitOptions{Damp: -1}}},
 		{name: "quantized source", want: "quantized already", source: ternary},
@@ -510,7 +519,9 @@ func TestForecast(t *testing.T) {
 	}
 	c := openNano(t)
 	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Bits: 1.6},
-		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
+		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4},
+		{Method: Stage1, Experts: StorePlanes, Attention: StoreInt4}, {Method: Stage1, Bits: 1.6, Experts: StorePlanes, Attention: StorePlanes},
+		{Method: Stage1, Experts: StoreSource, Attention: StoreBF16, Head: StoreInt8}} {
 		dir := quantizeNano(t, 2, o)
 		q, err := gptoss.Open(dir)
 		if err != nil {

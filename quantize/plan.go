@@ -251,10 +251,13 @@ func (r *run) embedUnits(table *unit) (us []*unit) {
 
 // inputUnits are what enters the projections of a layer, by shard.
 func (r *run) inputUnits(layer int, stream []*unit) (us []*unit) {
+	if len(r.observed(layer)) == 0 {
+		return nil
+	}
 	c := newCosts(r.config, r.opt, len(r.tokens))
 	for i, in := range stream {
 		us = append(us, &unit{
-			key:  units.NewKey("inputs/1", r.model, layer, r.opt.Window, r.observed(), in.key),
+			key:  units.NewKey("inputs/1", r.model, layer, r.opt.Window, r.observed(layer), in.key),
 			name: fmt.Sprintf("statistics, part %d of %d", i+1, len(stream)), phase: gathering, layer: layer,
 			work: c.statistics * r.shareOf(i), inputs: []*unit{in},
 			make: func(w *worker, path string) error { return w.gatherInputs(path, layer, i, in) },
@@ -268,12 +271,21 @@ func (r *run) shareOf(shard int) float64 {
 	return float64(len(r.shards[shard].tokens)) / float64(len(r.tokens))
 }
 
-// observed lists the places where inputs are gathered.
-func (r *run) observed() (places []inputPlace) {
-	if r.opt.Attention == StoreTernary {
-		places = append(places, qkvInput, oInput)
+// observed lists the places of a layer where inputs are gathered: those of
+// projections that are fitted.
+func (r *run) observed(layer int) (places []inputPlace) {
+	var fitted [inputPlaces]bool
+	for _, p := range r.config.LayerProjections(layer) {
+		if f, ok := r.formats[p.Name]; ok && isFitted(f, p) {
+			fitted[placeOf(p)] = true
+		}
 	}
-	return append(places, gateUpInput, downInput)
+	for place, is := range fitted {
+		if is {
+			places = append(places, inputPlace(place))
+		}
+	}
+	return places
 }
 
 // momentUnits are the layer's moments. That of the experts' inputs is what an
@@ -282,7 +294,7 @@ func (r *run) momentUnits(layer int, l *layerUnits) (us []*unit) {
 	if len(l.inputs) == 0 {
 		return nil
 	}
-	for _, place := range r.observed() {
+	for _, place := range r.observed(layer) {
 		width, rows := r.inputWidth(place), len(r.tokens)
 		if place == downInput {
 			rows *= r.config.ActiveExperts

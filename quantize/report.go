@@ -28,7 +28,8 @@ const ReportName = "quantize-report.json"
 type Report struct {
 	Method        Method         `json:"method"`
 	Options       ReportOptions  `json:"options"`
-	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256
+	Plan          *Plan          `json:"plan,omitempty"` // where the formats come from one
+	SourceSHA256  string         `json:"source_sha256"`  // gptoss.Checkpoint.SHA256
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
@@ -46,6 +47,7 @@ type Report struct {
 type ReportOptions struct {
 	Bits      float64 `json:"bits"` // of ternary weights, without scales
 	Group     int     `json:"group"`
+	Experts   string  `json:"experts"`
 	Attention string  `json:"attention"`
 	Embedding string  `json:"embedding"`
 	Head      string  `json:"head"`
@@ -103,8 +105,8 @@ type LeastFed struct {
 // newReport says what the final units say of themselves.
 func (r *run) newReport() (*Report, error) {
 	fit, _ := r.opt.Fit.resolve()
-	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
-		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
+	rep := &Report{Method: r.opt.Method, Plan: r.opt.Plan, Options: ReportOptions{
+		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: r.pool.text * r.opt.Window, Damp: fit.Damp, Passes: fit.Passes, Blocks: r.opt.Blocks,
 		DeadZone: fit.DeadZone, Compress: r.opt.Compress,
 	}, SourceSHA256: r.sourceSHA}
@@ -223,7 +225,7 @@ var copied = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens
 // model, not even under its temporary name.
 func (r *run) finish(dir string, rep *Report) error {
 	q := gptoss.Quantization{QuantMethod: gptoss.QuantMethod, Version: gptoss.LayoutVersion, Method: string(r.opt.Method),
-		GroupSize: r.opt.Group, ActivationBits: 8, Tensors: r.formats}
+		GroupSize: r.opt.ternaryGroup(), ActivationBits: 8, Tensors: r.formats}
 	config, err := r.config.WithQuantization(q)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ the stores has is named. The stores are left as they are.`,
 			if len(f.stores) == 0 {
 				return usagef("--store DIR is required, once for every store")
 			}
-			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed), f.budget.check(cmd.Flags())); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -44,7 +44,7 @@ the stores has is named. The stores are left as they are.`,
 }
 
 func (a *app) merge(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
-	tokens, err := a.calibrationTokens(name, c, &f)
+	tokens, err := a.calibrationTokens(ctx, name, c, &f)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type quantizeFlags struct {
 	memory           byteSize
 	shard            string
 	stores           []string // of merge
+	budget           budget
 	dryRun           bool
 	tokensGiven      bool // --tokens is the user's, not the default
 	options          quantize.Options
@@ -47,9 +48,12 @@ calibration text, behind the layers that are quantized already. Reconstruct then
 trains each layer to give what the original's gives, and distill all of them
 together to give the original's next-token distribution. No labels are used; what
 training made of the model is kept where it is better on calibration windows that
-it did not see. The text is
-tokenized whole, without special tokens, and its first --tokens tokens are used.
-For nano a text is built in.
+it did not see. The text is tokenized whole, without special tokens, and its
+first --tokens tokens are used. For nano a text is built in.
+
+With --budget, formats are chosen by what each costs in KL when one part alone has
+it, on calibration windows that nothing is fitted to; the plan is printed first.
+It supposes that costs add up: 'tritium eval' says what the result costs.
 
 Intermediate results are kept in a store, by default the directory DIR.work, and
 removed in the end. After an interruption, a crash or kill -9 the same command goes on where
@@ -66,7 +70,7 @@ Slurm array (SLURM_ARRAY_TASK_ID, _MIN, _COUNT) or an indexed Kubernetes job
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
-			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed), f.budget.check(cmd.Flags())); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -102,11 +106,7 @@ func (f *quantizeFlags) define(fl *pflag.FlagSet) {
 	fl.IntVar(&f.tokens, "tokens", 131072, "how much of the calibration text to use")
 	fl.IntVar(&o.Window, "window", 512, "tokens of a calibration sequence")
 	fl.Var(newChoice(&o.Blocks, quantize.Sequential, quantize.Independent), "blocks", "fit a layer behind those quantized before it, or behind the original's")
-	fl.Var(newChoice(&f.bits, "2", "1.6"), "bits", "of a ternary weight, without its scale")
-	fl.IntVar(&o.Group, "group", 0, "weights that share a scale, at most (default 128, at 1.6 bits 160)")
-	fl.Var(newChoice(&o.Attention, quantize.StoreTernary, quantize.StoreInt8, quantize.StoreBF16), "attention", "how to store q, k, v and o")
-	fl.Var(newChoice(&o.Embedding, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "embedding", "how to store the embedding")
-	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
+	f.declareFormats(fl)
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
 	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
@@ -157,12 +157,13 @@ func (f *quantizeFlags) check() (err error) {
 	return wantFree(f.out)
 }
 
-// calibrationTokens reads what the statistics are gathered on.
-func (a *app) calibrationTokens(name string, c *gptoss.Checkpoint, f *quantizeFlags) ([]int32, error) {
+// calibrationTokens reads what the statistics are gathered on, and plans a budget
+// on what is behind it.
+func (a *app) calibrationTokens(ctx context.Context, name string, c *gptoss.Checkpoint, f *quantizeFlags) ([]int32, error) {
 	if q := c.Config().Quantization; q != nil {
 		return nil, fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}
-	if !f.options.Method.Calibrates() || f.dryRun && f.calibration == "" {
+	if !(f.options.Method.Calibrates() || f.budget.given()) || f.dryRun && f.calibration == "" && !f.budget.given() {
 		return nil, nil
 	}
 	text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
@@ -176,13 +177,20 @@ func (a *app) calibrationTokens(name string, c *gptoss.Checkpoint, f *quantizeFl
 	if f.tokensGiven && len(tokens) < f.tokens {
 		a.remark("the calibration text has %s tokens, less than --tokens %s; all of it is used", count(len(tokens)), count(f.tokens))
 	}
+	if f.budget.given() {
+		var probes []int32
+		tokens, probes = probeWindows(tokens, f.tokens, f.options.Window)
+		if err := a.plan(ctx, c, probes, f); err != nil {
+			return nil, err
+		}
+	}
 	tokens = tokens[:min(f.tokens, len(tokens))]
 	f.tokens = len(tokens)
 	return tokens, nil
 }
 
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
-	tokens, err := a.calibrationTokens(name, c, &f)
+	tokens, err := a.calibrationTokens(ctx, name, c, &f)
 	if err != nil {
 		return err
 	}
