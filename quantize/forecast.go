@@ -110,16 +110,15 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 
 // trainMemory is what training a layer takes beside what fitting it does: two
 // more streams, for every weight its latent value, the fit, two moments and two
-// derivatives, and the values of the nodes of a batch, forward and backward,
-// with what gorgonia's own sums leave to collect. The factors are measured: see
-// TestMemoryForecast.
+// derivatives, and the values of the nodes of a batch, forward and backward. The
+// factors are above what was measured: see TestMemoryForecast.
 func trainMemory(c gptoss.Config, o Options, t TrainOptions, tokens int) int64 {
 	var weights float64
 	for _, p := range c.LayerProjections(0) {
 		weights += float64(p.Parameters())
 	}
 	perToken := float64(12*c.Hidden+6*c.Heads*c.HeadDim) + float64(c.ActiveExperts)*float64(10*c.Intermediate+3*c.Hidden)
-	return int64(4 * (2*float64(tokens*c.Hidden) + 8.25*weights + 3.5*float64(t.Micro*o.Window)*perToken))
+	return int64(4 * (2*float64(tokens*c.Hidden) + 8.25*weights + float64(t.Micro*o.Window)*perToken))
 }
 
 // costs are a layer's two passes over the calibration tokens, in float32

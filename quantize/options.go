@@ -26,6 +26,9 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Compress stores codes in about as many bits as they carry, to be expanded
+	// when the model is opened; while the result is written, both are on disk.
+	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
 	// projection and batch. It is called by the goroutine that called Run.
 	Progress func(Progress)
@@ -75,6 +78,9 @@ func (o Options) resolve() (Options, error) {
 		return o, err
 	}
 	if _, err := o.Fit.resolve(); err != nil {
+		return o, err
+	}
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
 		return o, err
 	}
 	least := map[float64]int{2: 16, 1.6: 80}[o.Bits]

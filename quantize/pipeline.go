@@ -107,7 +107,11 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.writer, err = safetensors.Create(out.Path(), specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
+	path, err := r.tensorDir(out.Path())
+	if err != nil {
+		return err
+	}
+	if r.writer, err = safetensors.Create(path, specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
 		return err
 	}
 	defer func() {
@@ -142,6 +146,9 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 		return err
 	}
 	if err := r.writer.Commit(); err != nil {
+		return err
+	}
+	if err := r.compressFiles(path, out.Path()); err != nil {
 		return err
 	}
 	if err := r.finish(out.Path()); err != nil {

@@ -99,7 +99,7 @@ type trainedPlan struct {
 	sequences []*graph.Sequence
 }
 
-func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
+func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions, opts ...graph.Option) (*trainer, error) {
 	o, err := o.resolve(goal.windows)
 	if err != nil {
 		return nil, err
@@ -112,14 +112,14 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 		return nil, err
 	}
 	t.params = params
-	grads := b.Grad(b.Try(gorgonia.Sum(loss)), nodes...)
+	grads := b.Grad(loss, nodes...)
 	if err := b.Err(); err != nil {
 		return nil, err
 	}
-	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads); err != nil {
+	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads, opts...); err != nil {
 		return nil, err
 	}
-	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil); err != nil {
+	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil, append(opts, graph.WithMemoryOf(t.step.plan))...); err != nil {
 		return nil, err
 	}
 	for i := range t.params {
@@ -130,8 +130,8 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 	return t, nil
 }
 
-func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes) (*trainedPlan, error) {
-	plan, err := b.Compile(cpu, rows, graph.WithOutputs(append(slices.Clone(grads), loss)...))
+func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes, opts ...graph.Option) (*trainedPlan, error) {
+	plan, err := b.Compile(cpu, rows, append(opts, graph.WithOutputs(append(slices.Clone(grads), loss)...))...)
 	if err != nil {
 		return nil, err
 	}
@@ -174,9 +174,6 @@ func (p *trainedPlan) run(goal *goal, windows []int) (float64, error) {
 	}
 	if err := goal.load(p.in, windows); err != nil {
 		return 0, err
-	}
-	if len(windows) < len(p.sequences) {
-		clear(p.loss) // gorgonia sums all rows
 	}
 	if err := p.plan.Run(p.batch); err != nil {
 		return 0, err

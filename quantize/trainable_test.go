@@ -154,7 +154,7 @@ func TestLayerGradient(t *testing.T) {
 		b := graph.NewBuilder()
 		in := b.Input("stream", tensor.Float32, rows, c.Hidden)
 		want := b.Input("target", tensor.Float32, rows, c.Hidden)
-		loss := b.Try(gorgonia.Sum(ops.SquaredError(b, "error", 1, gptoss.DeclareLayer(b, c, layers, index, in), want)))
+		loss := ops.SquaredError(b, "error", 1, gptoss.DeclareLayer(b, c, layers, index, in), want)
 		if err := b.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -163,10 +163,7 @@ func TestLayerGradient(t *testing.T) {
 			t.Fatal(err)
 		}
 		ps, nodes = append(ps, parameter{name: "stream", value: x}), append(nodes, in)
-		grads, err := gorgonia.Grad(loss, nodes...)
-		if err != nil {
-			t.Fatal(err)
-		}
+		grads := b.Grad(loss, nodes...)
 		plan, err := b.Compile(newCPU(t, 2), rows, graph.WithOutputs(grads...))
 		if err != nil {
 			t.Fatal(err)

@@ -3,10 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"time"
 
@@ -78,8 +75,10 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
 	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
 	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
+	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
 	return cmd
@@ -112,16 +111,13 @@ func (f *quantizeFlags) check() error {
 		return usagef("--out DIR is required (or --dry-run)")
 	}
 	o.Method = quantize.Method(f.method)
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return nil
 	}
-	if _, err := os.Lstat(f.out); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fmt.Errorf("%s exists already; remove it or choose another name", f.out)
-		}
-		return fmt.Errorf("--out: %w", err)
-	}
-	return nil
+	return wantFree(f.out)
 }
 
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
@@ -193,7 +189,11 @@ func (a *app) printForecast(c *gptoss.Checkpoint, f quantizeFlags, forecast quan
 		}{forecast, f.options.Method, f.tokens, rate, seconds})
 	}
 	var t table
-	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes())))
+	before := ""
+	if f.options.Compress {
+		before = ", before it is compressed"
+	}
+	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)%s", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes()), before))
 	t.row("memory", fmt.Sprintf("%s at the peak, beside the mapped files", bytesText(forecast.Memory)))
 	text := ""
 	if f.options.Method.Calibrates() {
