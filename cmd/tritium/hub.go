@@ -86,19 +86,28 @@ func (s hubSettings) token() (string, error) {
 	if path == "" || isTrue(s.lookup("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
 		return "", nil
 	}
-	f, err := os.Open(path)
+	text, err := readAtMost(path, 4<<10)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("the token of the Hub: %w", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 4<<10))
-	if err != nil {
-		return "", fmt.Errorf("the token of the Hub: %w", err)
-	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// readAtMost reads a file that is small.
+func readAtMost(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s is larger than %d bytes", path, most)
+	}
+	return data, err
 }
 
 // client returns a client of the Hub; close it.

@@ -44,8 +44,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "oneline": oneline, "jsonkeys": jsonkeys, "copynano": copynano,
-			"writechat": writechat, "hub": startHub, "hubholds": hubHolds, "hubsent": hubSent,
-			"cut":       cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
+			"writechat": writechat, "writeindex": writeIndexCommand, "hub": startHub, "hubholds": hubHolds, "hubsent": hubSent,
+			"cut": cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
 		},
 	})
 }

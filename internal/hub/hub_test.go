@@ -208,6 +208,24 @@ func TestPullCache(t *testing.T) {
 	}
 }
 
+// TestRevision: a slash in a revision is part of it, not of the address.
+func TestRevision(t *testing.T) {
+	s, c := newHub(t, tree())
+	if commit, err := c.Commit(t.Context(), repo, "refs/pr/1"); commit != hubtest.Commit || err != nil {
+		t.Errorf("commit %q, %v", commit, err)
+	}
+	if got, want := s.Log()[0].RequestURI, "/api/models/org/model/revision/refs%2Fpr%2F1"; got != want {
+		t.Errorf("asked for %s, want %s", got, want)
+	}
+	for _, bad := range []string{"", "../main", "a/../b", "/main", "a b", "main?x", "-rf", "con/../../x"} {
+		_, err := c.Commit(t.Context(), repo, bad)
+		oneLine(t, err, "is no revision")
+	}
+	if _, err := c.Commit(t.Context(), "../model", "main"); err == nil || len(s.Log()) != 1 {
+		t.Errorf("what is no name was asked for: %v", err)
+	}
+}
+
 func TestToken(t *testing.T) {
 	const token = "hf_secretsecret"
 	s, c := newHub(t, tree(), func(o *Options) { o.Token = token })
