@@ -35,7 +35,7 @@ func OpenOutline(config []byte, tensors []safetensors.Tensor) (*Checkpoint, erro
 // PublishedTensors returns the tensors, without data, that a model of this configuration has as OpenAI publishes it:
 // experts in MXFP4, everything else in bf16, under Transformers' names.
 //
-// Errors: sizes that MXFP4 does not fit.
+// Errors: a configuration that no such model has.
 func PublishedTensors(c Config) ([]safetensors.Tensor, error) {
 	_, plan, err := Synthetic{Config: c, Format: FormatMXFP4}.plan()
 	if err != nil {
