@@ -17,11 +17,11 @@ type compiler struct {
 	// parameters are the leaves whose value's memory the plan uses itself.
 	parameters map[*gorgonia.Node]bool
 
-	order  []*gorgonia.Node // inputs first
-	kids   map[*gorgonia.Node][]*gorgonia.Node
-	rows   map[*gorgonia.Node]rowDomain
-	spans  []*span
-	home   map[*gorgonia.Node]*span
+	order []*gorgonia.Node // inputs first
+	kids  map[*gorgonia.Node][]*gorgonia.Node
+	rows  map[*gorgonia.Node]rowDomain
+	spans []*span
+	home  map[*gorgonia.Node]*span
 }
 
 type probe struct {

@@ -19,7 +19,6 @@ func nonzero(codes []int8) (n float64) {
 }
 
 // rateOf is Σ λ·H_jj over the codes of a batch that are not 0.
-//
 func rateOf(b *batch, h mat.Symmetric) (rate float64) {
 	for i, c := range b.codes {
 		row, j := i/b.in, i%b.in

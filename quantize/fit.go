@@ -22,15 +22,18 @@ const (
 	// Reconstruct is pt-bitnet, then training of each layer against the
 	// original's output.
 	Reconstruct Method = "reconstruct"
+	// Distill is reconstruct, then training of all layers together against the
+	// original's next-token distribution.
+	Distill Method = "distill"
 )
 
 // Methods returns all methods, cheapest first.
 func Methods() []Method {
-	return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent, Reconstruct}
+	return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent, Reconstruct, Distill}
 }
 
 // Trains says whether the method trains what it has fitted.
-func (m Method) Trains() bool { return m == Reconstruct }
+func (m Method) Trains() bool { return m == Reconstruct || m == Distill }
 
 // start is the method that fits what another trains.
 func (m Method) start() Method {

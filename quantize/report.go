@@ -33,6 +33,7 @@ type Report struct {
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
 	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
+	Distilled     []ReportPass   `json:"distilled,omitempty"`
 	Seconds       float64        `json:"seconds"`
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
@@ -53,10 +54,22 @@ type ReportOptions struct {
 	DeadZone  float64 `json:"dead_zone,omitempty"` // 0: none
 	Compress  bool    `json:"compress,omitempty"`
 	// Of methods that train.
-	Steps int     `json:"steps,omitempty"`
-	Batch int     `json:"batch,omitempty"`
-	Rate  float64 `json:"rate,omitempty"`
-	Seed  uint64  `json:"seed,omitempty"`
+	Steps    int            `json:"steps,omitempty"`
+	Batch    int            `json:"batch,omitempty"`
+	Rate     float64        `json:"rate,omitempty"`
+	Seed     uint64         `json:"seed,omitempty"`
+	SelfText int            `json:"self_text_windows,omitempty"`
+	Distill  *ReportDistill `json:"distill,omitempty"` // of the method distill
+}
+
+// ReportDistill are the options of the last pass of the method distill.
+type ReportDistill struct {
+	Steps        int     `json:"steps"`
+	Batch        int     `json:"batch"`
+	Rate         float64 `json:"rate"`
+	OthersRate   float64 `json:"others_rate"` // relative to it
+	WindowBlocks int     `json:"window_blocks"`
+	FreezeCodes  bool    `json:"freeze_codes"`
 }
 
 // ReportTensor is one projection that was quantized.
@@ -85,7 +98,10 @@ func newReport(r *run) *Report {
 	}}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
-		o.Steps, o.Batch, o.Rate, o.Seed = t.Steps, t.Batch, t.Rate, t.Seed
+		o.Steps, o.Batch, o.Rate, o.Seed, o.SelfText = t.Steps, t.Batch, t.Rate, t.Seed, r.opt.SelfText
+	}
+	if d := r.opt.Distill; r.opt.Method == Distill {
+		rep.Options.Distill = &ReportDistill{d.Steps, d.Batch, d.Rate, d.Others, d.WindowBlocks, d.FreezeCodes}
 	}
 	return rep
 }
@@ -164,8 +180,7 @@ func (r *run) finish(dir string) error {
 		return err
 	}
 	rep := r.report
-	r.meter.note("hashing the source")
-	if rep.SourceSHA256, err = r.source.SHA256(r.ctx); err != nil {
+	if _, err := r.sourceSHA256(); err != nil {
 		return err
 	}
 	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()

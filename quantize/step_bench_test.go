@@ -142,7 +142,7 @@ func layerTrainer(tb testing.TB, cpu *graph.CPU, layer int, opts ...graph.Option
 	tb.Helper()
 	m := stepLatents(tb, cpu, 2)
 	r, n := randomSource(4), (stepWindows+1)*stepWindow*m.config.Hidden
-	tr, err := newTrainer(cpu, reconstruction(m, layer, stepWindow, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, opts...)
+	tr, err := newTrainer(cpu, reconstruction(m, layer, layer+1, stepWindow, pool{text: stepWindows + 1}, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func distillTrainer(tb testing.TB, cpu *graph.CPU, windows int, opts ...graph.Op
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tr, err := newTrainer(cpu, distillation(m, t, tokens), TrainOptions{Batch: windows}, opts...)
+	tr, err := newTrainer(cpu, distillation(m, t, pool{text: windows + 1}, tokens, ""), TrainOptions{Batch: windows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}

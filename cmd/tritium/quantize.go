@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -38,7 +39,11 @@ and writes the result to a new directory, which appears only when it is
 complete. Inputs of these projections are rounded to int8 when the model runs.
 
 Every method but absmean and stage1 fits the weights to their inputs on a
-calibration text, behind the layers that are quantized already. The text is
+calibration text, behind the layers that are quantized already. Reconstruct then
+trains each layer to give what the original's gives, and distill all of them
+together to give the original's next-token distribution. No labels are used; what
+training made of the model is kept where it is better on calibration windows that
+it did not see. The text is
 tokenized whole, without special tokens, and its first --tokens tokens are used.
 For nano a text is built in.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
@@ -47,7 +52,7 @@ For nano a text is built in.`,
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
-			if err := f.check(); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -76,8 +81,9 @@ For nano a text is built in.`,
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
 	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
-	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
-	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
+	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct, distill)")
+	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct, distill)")
+	addDistillFlags(fl, o)
 	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
@@ -110,7 +116,7 @@ func (f *quantizeFlags) check() error {
 	case f.out == "" && !f.dryRun:
 		return usagef("--out DIR is required (or --dry-run)")
 	}
-	o.Method = quantize.Method(f.method)
+	o.Method, o.Distill.Batch = quantize.Method(f.method), o.Train.Batch
 	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
 		return usageError{err}
 	}
@@ -147,12 +153,18 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 		return a.printForecast(c, f, forecast)
 	}
 	if f.memory > 0 && forecast.Memory > int64(f.memory) {
-		return fmt.Errorf("the run would need %s of memory, --memory allows %s; give it --memory %d, or fewer --tokens",
-			bytesText(forecast.Memory), bytesText(int64(f.memory)), forecast.Memory)
+		smaller := smallerWindows(func(o quantize.Options) (quantize.Forecast, error) {
+			return quantize.NewForecast(c.Config(), o, f.tokens)
+		}, f.options, c.Config().Layers, int64(f.memory))
+		return fmt.Errorf("the run would need %s of memory, --memory allows %s; give it --memory %d, or fewer --tokens%s",
+			bytesText(forecast.Memory), bytesText(int64(f.memory)), forecast.Memory, smaller)
 	}
 	cpu := a.cpu()
 	defer cpu.Close()
 	a.onInterrupt = fmt.Sprintf("; nothing was written to %s. The same command starts again from the beginning", f.out)
+	if f.options.Work != "" {
+		a.onInterrupt = fmt.Sprintf("; nothing was written to %s. The same command goes on with what is in %s", f.out, f.options.Work)
+	}
 	report, err := a.quantizeTo(ctx, cpu, c, tokens, f.out, f.options, "quantize")
 	if err != nil {
 		return err
@@ -199,6 +211,9 @@ func (a *app) printForecast(c *gptoss.Checkpoint, f quantizeFlags, forecast quan
 	if f.options.Method.Calibrates() {
 		text = fmt.Sprintf(", %s calibration tokens", count(f.tokens))
 	}
+	if n := f.options.SelfText; n > 0 {
+		text += fmt.Sprintf(" and %s that the original writes", count(n*f.options.Window))
+	}
 	t.row("time", fmt.Sprintf("about %v on %d threads that now do %.0f GMAC/s (%s%s)",
 		time.Duration(seconds*float64(time.Second)).Round(time.Second), cpu.Threads(), rate/1e9, f.options.Method, text))
 	return t.write(a.out, 1)
@@ -210,7 +225,7 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		fmt.Fprintf(a.out, "calibrated on %s tokens; the least fed expert, %d of layer %d, saw %s\n",
 			count(r.Options.Tokens), r.LeastFed.Expert, r.LeastFed.Layer, count(r.LeastFed.Tokens))
 	}
-	if err := a.printTraining(r.Layers); err != nil {
+	if err := errors.Join(a.printTraining(r.Layers), a.printDistilled(r.Distilled)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.out)

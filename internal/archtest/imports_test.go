@@ -38,12 +38,13 @@ var mayImport = map[string][]string{
 	"gptoss/constrain": {"gptoss/tokenizer"},
 
 	"quantize": {"graph", "ops", "ternaryop", "gptoss/...", "internal/routing", "internal/rans",
-		"internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
+		"internal/units", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"quantize/evaluate": {"graph", "ops", "gptoss/...", "internal/atomicfile"},
 
 	"internal/safetensors": {"internal/atomicfile"},
 	"internal/gguf":        {"internal/atomicfile", "internal/safetensors"},
 	"internal/hub":         {"internal/atomicfile"},
+	"internal/units":       {"internal/atomicfile"},
 	"internal/reference":   {"internal/safetensors"},
 	"internal/server":      {"graph", "gptoss/..."},
 	"internal/...":         {},
