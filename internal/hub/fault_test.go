@@ -74,8 +74,7 @@ func TestFaults(t *testing.T) {
 			}
 		},
 		"answers 429, 500, 503": func() func(http.ResponseWriter, hubtest.Request) bool {
-			var n atomic.Int64
-			once := first(func(q hubtest.Request) bool { return true })
+			n, once := new(atomic.Int64), first(func(q hubtest.Request) bool { return true })
 			return func(w http.ResponseWriter, q hubtest.Request) bool {
 				if once(q) {
 					w.Header().Set("Retry-After", "0")
