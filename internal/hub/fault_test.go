@@ -227,7 +227,7 @@ func TestRefusals(t *testing.T) {
 		"deep answer":       {answer(200, "X", "", strings.Repeat("[", 1<<20)), "", []string{"no answer of the Hub's"}},
 		"down":              {answer(502, "X", "", ""), "", []string{"502 Bad Gateway", "4 times in a row"}},
 		"loop": {func(w http.ResponseWriter, q hubtest.Request) bool {
-			http.Redirect(w, q.Request, q.URL.Path, 302)
+			http.Redirect(w, q.Request, q.URL.Path, http.StatusFound)
 			return true
 		}, "", []string{"in circles"}},
 		"longer than listed": {onlyOf(weights, func(w http.ResponseWriter, q hubtest.Request) bool {
@@ -245,7 +245,7 @@ func TestRefusals(t *testing.T) {
 		"changed meanwhile": {func(w http.ResponseWriter, q hubtest.Request) bool {
 			if q.File == shard && !q.CDN {
 				w.Header().Set("X-Linked-Etag", `"`+strings.Repeat("0", 64)+`"`)
-				http.Redirect(w, q.Request, "/elsewhere", 302)
+				http.Redirect(w, q.Request, "/elsewhere", http.StatusFound)
 				return true
 			}
 			if q.URL.Path == "/elsewhere" {

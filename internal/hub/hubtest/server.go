@@ -35,6 +35,7 @@ type Server struct {
 	hub, cdn *httptest.Server
 	mu       sync.Mutex
 	log      []Request
+	hashes   sync.Map // of files, func() string
 }
 
 // Request is what a client asked for.
@@ -179,8 +180,13 @@ func (s *Server) request(r *http.Request, file string) Request {
 	return q
 }
 
-// hash is the one by which the Hub knows a file; "" for none.
+// hash is the one by which the Hub knows a file; "" for none. It is computed once.
 func (s *Server) hash(file string) string {
+	once, _ := s.hashes.LoadOrStore(file, sync.OnceValue(func() string { return s.newHash(file) }))
+	return once.(func() string)()
+}
+
+func (s *Server) newHash(file string) string {
 	f, err := s.files.Open(file)
 	if err != nil {
 		return ""
