@@ -55,10 +55,14 @@ func (b *batch) descendCodes(g int) bool {
 		if a == 0 {
 			return 0
 		}
+		step, price := r*b.inverse[j], float32(b.price(row*b.groups+g))
+		if price == 0 && max(step, -step) <= a/2 {
+			return 0 // no other code is nearer, by whatever margin: as almost always
+		}
 		i := row*b.in + j
 		old := b.codes[i]
-		u := float32(old) + r*b.inverse[j]/a
-		rho := float32(b.price(row*b.groups+g)) / (a * a)
+		u := float32(old) + step/a
+		rho := price / (a * a)
 		t := pricedTernary(u, rho)
 		if t == old {
 			return 0

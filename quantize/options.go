@@ -1,7 +1,9 @@
 package quantize
 
 import (
+	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 )
@@ -16,10 +18,6 @@ type Options struct {
 	// SelfText is how many windows of text the original writes itself, to train
 	// on beside the calibration text: what cures over-fitting and needs no data.
 	SelfText int
-	// Work is a directory where a run leaves what another one with the same inputs
-	// takes up: text that the original wrote, layers that were trained, and the
-	// state of training where it was interrupted. Default: nothing is left.
-	Work string
 	// Bits is what a ternary weight takes without its scale: 2, or 1.6, which is
 	// five weights in a byte.
 	Bits float64 // default 2
@@ -35,19 +33,57 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Blocks says what a layer is fitted to: Sequential, the stream behind the
+	// layers that are quantized already, or Independent, the original's, so that
+	// the layers do not wait for each other.
+	Blocks string // default sequential
+
+	// Store is the directory of the intermediate results. In the end the run's
+	// are removed unless KeepStore, and the directory if no other run has left
+	// anything in it. The default is beside the result, and removed with all in it.
+	Store     string
+	KeepStore bool
+	// Workers is how many units are made at a time, each with its share of the
+	// threads and memory of its own; default 1.
+	Workers int
+	// Shard is the part of the work that this run is to do.
+	Shard Shard
+
 	// Compress stores codes in about as many bits as they carry, to be expanded
 	// when the model is opened; while the result is written, both are on disk.
 	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
-	// projection and batch. It is called by the goroutine that called Run.
+	// projection and batch. It may be called by any goroutine, but by one at a
+	// time.
 	Progress func(Progress)
+	// Notice, if set, is told of intermediate results that were damaged and are
+	// made again.
+	Notice func(error)
+
+	shardTokens     int           // of a shard of the stream; no result depends on it
+	checkpointEvery time.Duration // of training
 }
+
+// Shard is one of Count equal parts of a run's work: with independent blocks
+// some of the layers, else every Count-th unit of each step. The zero Shard is
+// all of it. A run of a part does what the others' parts have to give it, too,
+// where they have not done it yet.
+type Shard struct{ Index, Count int }
+
+// What a layer is fitted to.
+const (
+	Sequential  = "sequential"
+	Independent = "independent"
+)
 
 // Progress says how far a run is.
 type Progress struct {
 	Layer, Layers int     // 0-based
 	Step          string  // what is being done, "fitting gate_up_proj, expert 7"
 	Done, Total   float64 // work, in the units of Forecast.Work
+	// Left estimates the time that the rest takes, from what each kind of step
+	// has taken so far; 0 as long as that is not known.
+	Left time.Duration
 }
 
 // The ways to store attention, embedding and head.
@@ -57,6 +93,9 @@ const (
 	StoreInt4    = "int4"
 	StoreBF16    = "bf16"
 )
+
+// maxWorkers is more than any machine has threads for.
+const maxWorkers = 4096
 
 // resolve fills in the defaults and refuses what cannot be.
 func (o Options) resolve() (Options, error) {
@@ -115,6 +154,22 @@ func (o Options) resolve() (Options, error) {
 		}
 	}
 	o.Rows = max(o.Rows, o.Window)
+	return o.resolveWork()
+}
+
+// resolveWork is resolve for what says how the work is done.
+func (o Options) resolveWork() (Options, error) {
+	o.Blocks, o.Workers = cmp.Or(o.Blocks, Sequential), max(o.Workers, 1)
+	o.shardTokens = cmp.Or(o.shardTokens, defaultShardTokens)
+	o.checkpointEvery = cmp.Or(o.checkpointEvery, defaultCheckpointEvery)
+	switch {
+	case o.Blocks != Sequential && o.Blocks != Independent:
+		return o, fmt.Errorf("quantize: blocks %q: choose %s or %s", o.Blocks, Sequential, Independent)
+	case o.Shard != (Shard{}) && (o.Shard.Index < 0 || o.Shard.Index >= o.Shard.Count):
+		return o, fmt.Errorf("quantize: shard %d of %d: want 0 to %d", o.Shard.Index, o.Shard.Count, o.Shard.Count-1)
+	case o.Workers > maxWorkers:
+		return o, fmt.Errorf("quantize: %d workers: want at most %d", o.Workers, maxWorkers)
+	}
 	return o, nil
 }
 
