@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/quantize"
@@ -78,31 +78,32 @@ func newInspect(a *app) *cobra.Command {
 		Short: "Configuration, sizes by kind of tensor, and what quantizing would give",
 		Long: `Inspect says what a model consists of: its configuration, parameters, bytes and
 bits per weight by kind of tensor, what may become ternary, and how large the
-model would be under each recipe of 'tritium quantize'.`,
-		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors",
+model would be under each recipe of 'tritium quantize'.
+
+It needs no weights: a directory may hold config.json and
+model.safetensors.index.json alone, and of a repository that was not pulled only
+the configuration and the headers of the weights are fetched.`,
+		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors\n  tritium inspect openai/gpt-oss-120b",
 		Args:    wantArgs("MODEL"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return withModel(args[0], func(c *gptoss.Checkpoint) error {
-				in, err := inspect(args[0], c)
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(in)
-				}
-				return in.print(a, c.Config(), tensors)
-			}, gptoss.AsStored())
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, config, err := a.look(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			in := inspect(args[0], c, config)
+			if a.json {
+				err = a.printJSON(in)
+			} else {
+				err = in.print(a, c.Config(), tensors)
+			}
+			return errors.Join(err, c.Close())
 		},
 	}
 	cmd.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
 	return cmd
 }
 
-func inspect(name string, c *gptoss.Checkpoint) (*inspection, error) {
-	config, err := fs.ReadFile(c.Files(), "config.json")
-	if err != nil {
-		return nil, err
-	}
+func inspect(name string, c *gptoss.Checkpoint, config []byte) *inspection {
 	in := &inspection{Model: name, Config: config, Quantization: c.Config().Quantization, Kinds: inventory(c)}
 	sum := total(in.Kinds)
 	in.Parameters, in.Active, in.Bytes, in.Memory, in.BitsPerWeight = sum.Parameters, sum.Active, sum.Bytes, sum.Memory, sum.Bits
@@ -118,7 +119,7 @@ func inspect(name string, c *gptoss.Checkpoint) (*inspection, error) {
 		}
 		in.Forecast = append(in.Forecast, out)
 	}
-	return in, nil
+	return in
 }
 
 func (in *inspection) print(a *app, c gptoss.Config, tensors bool) error {

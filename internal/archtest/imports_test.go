@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 // onlyInTests are never imported by product code.
 var onlyInTests = []string{
 	module + "/internal/reference",
+	module + "/internal/hub/hubtest",
 	"pgregory.net/rapid",
 	"github.com/rogpeppe/go-internal",
 	"github.com/google/go-cmp",
