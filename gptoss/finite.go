@@ -29,10 +29,7 @@ const (
 // Errors: the file, the tensor and the element of the first bad value.
 func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64)) error {
 	tensors := c.Tensors()
-	var done, total int64
-	for _, t := range tensors {
-		total += int64(len(t.Data))
-	}
+	done, total := int64(0), c.Bytes()
 	tick := func(n int) {
 		if done += int64(n); progress != nil {
 			progress(done, total)
@@ -52,10 +49,18 @@ func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64
 			continue
 		}
 		bad := badValue(t, scales[t.Name])
-		if bad == nil { // every pattern of bits is a value
-			tick(len(t.Data))
-		} else if err := scan(cpu, t, bad, tick); err != nil {
-			return fmt.Errorf("gptoss: %s: tensor %q: %w", t.File, t.Name, err)
+		for i, data := range c.pieces(t) {
+			if bad == nil { // every pattern of bits is a value
+				tick(len(data))
+				continue
+			}
+			part := t
+			if part.Data = data; c.parts[t.Name] != nil {
+				part.Name, part.Shape = fmt.Sprintf("%s of kept expert %d", t.Name, i), t.Shape[1:]
+			}
+			if err := scan(cpu, part, bad, tick); err != nil {
+				return fmt.Errorf("gptoss: %s: tensor %q: %w", t.File, part.Name, err)
+			}
 		}
 	}
 	for _, t := range tensors {

@@ -32,6 +32,12 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	}
 	tokens = tokens / o.Window * o.Window
 	f := Forecast{}
+	if keep := o.Experts.Keep; keep > 0 {
+		if err := o.Experts.check(c); err != nil {
+			return Forecast{}, err
+		}
+		f.Work, c.Experts = rankingWork(c, o, tokens), keep
+	}
 	for _, p := range c.ProjectionList() {
 		f.Bytes += projectionBytes(p, fs[p.Name])
 	}
@@ -48,7 +54,7 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 		perLayer += costs.original + float64(t.Steps)*trainWork(c, o, t.Batch)
 		f.Memory += trainMemory(c, o, t, tokens)
 	}
-	f.Work = float64(c.Layers) * perLayer
+	f.Work += float64(c.Layers) * perLayer
 	for _, p := range c.ProjectionList() {
 		if fs[p.Name].Kind != "" {
 			f.Work += fitWork(o, p)
@@ -99,6 +105,7 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 		m += 4 * in * in * 4                                        // H, its factor and inverse
 		m += float64(c.Experts) * out * in * 2.25 / 8               // packed experts of the layer
 	}
+	m += float64(c.Experts) * float64(o.ForceTokens) * float64(c.Hidden) * 4
 	m += out * in * (4 + 1 + 4*8) // one expert: weights, codes, fit scratch
 	for _, t := range []string{o.Embedding, o.Head} {
 		if t != StoreBF16 {

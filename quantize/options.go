@@ -22,6 +22,14 @@ type Options struct {
 	// "int8", "int4" (embedding and head only) or "bf16", which leaves them as
 	// the source has them.
 	Attention, Embedding, Head string // default ternary, bf16, bf16
+	// Experts says how many of each layer's experts are kept, and which.
+	Experts ExpertOptions
+	// MinTokens is how many calibration tokens the router must send to every
+	// expert; a run that finds one with fewer fails.
+	MinTokens int
+	// ForceTokens is up to how many tokens an expert that the router sends fewer
+	// is also fitted to those that came nearest to it.
+	ForceTokens int
 	// Window is the number of tokens of a calibration sequence.
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
@@ -83,6 +91,10 @@ func (o Options) resolve() (Options, error) {
 		return o, fmt.Errorf("quantize: ternary weights of %g bits: choose 2 or 1.6", o.Bits)
 	case o.Group < least || o.Group > 1<<16:
 		return o, fmt.Errorf("quantize: groups of %d inputs at %g bits: want %d to 65536", o.Group, o.Bits, least)
+	case o.MinTokens < 0 || o.ForceTokens < 0 || o.Experts.Keep < 0:
+		return o, fmt.Errorf("quantize: experts with at least %d tokens, forced to %d, %d of them kept: nothing may be negative", o.MinTokens, o.ForceTokens, o.Experts.Keep)
+	case !o.Method.Calibrates() && (o.MinTokens > 0 || o.ForceTokens > 0 || o.Experts.Keep > 0):
+		return o, fmt.Errorf("quantize: %s reads no calibration text, which counting tokens of experts and choosing among them needs; take %s", o.Method, PTBitNet)
 	case o.Window < 2:
 		return o, fmt.Errorf("quantize: windows of %d tokens: want at least 2", o.Window)
 	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:

@@ -32,7 +32,7 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	if err != nil {
 		return nil, err
 	}
-	r := &run{ctx: ctx, cpu: cpu, source: source, config: source.Config(), opt: o, fitter: NewFitter(cpu), start: time.Now()}
+	r := &run{ctx: ctx, cpu: cpu, given: source, source: source, config: source.Config(), opt: o, fitter: NewFitter(cpu), start: time.Now()}
 	if r.config.Quantization != nil {
 		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
 	}
@@ -67,6 +67,9 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 	}); err != nil {
 		return nil, err
 	}
+	if err := r.keepExperts(); err != nil {
+		return nil, err
+	}
 	out, err := atomicfile.CreateDir(dir)
 	if err != nil {
 		return nil, err
@@ -84,8 +87,9 @@ func (m Method) Calibrates() bool { return m != AbsMean && m != Stage1 }
 type run struct {
 	ctx     context.Context
 	cpu     *graph.CPU
-	source  *gptoss.Checkpoint
-	config  gptoss.Config
+	given   *gptoss.Checkpoint // the model to quantize
+	source  *gptoss.Checkpoint // the same, with the experts that are kept
+	config  gptoss.Config      // source's
 	opt     Options
 	tokens  []int32
 	formats map[string]gptoss.Format // of the projections that change
@@ -93,6 +97,7 @@ type run struct {
 	weights *overlay
 	writer  *safetensors.Writer
 	report  *Report
+	experts *ReportExperts // nil if all are kept
 	meter   meter
 	start   time.Time
 	decoded []float32 // the weights being fitted
@@ -200,8 +205,7 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	for _, p := range r.config.LayerProjections(layer) {
 		ps[p.Name] = p
 	}
-	rows := r.opt.Rows / r.opt.Window * r.opt.Window
-	l := &layerRun{cpu: r.cpu, config: r.config, weights: r.weights, layer: layer, window: r.opt.Window, rows: min(rows, max(len(r.tokens), r.opt.Window))}
+	l := r.layerRun(layer, r.weights)
 	scope := fmt.Sprintf("model.layers.%d.", layer)
 	pass := func(what string, work float64, observers ...observer) error {
 		if len(r.tokens) == 0 {
@@ -213,6 +217,7 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	c := newCosts(r.config, r.opt, len(r.tokens))
 
 	s := newLayerMoments(r.cpu, r.config, ps, n, l.rows)
+	near := newForcing(r.opt.ForceTokens, r.config.Experts)
 	observers := []observer{
 		{scope + "post_attention_layernorm", s.gateUp.seeInputs}, {scope + "mlp.swiglu", s.down.seeInputs},
 		{scope + "mlp.routing", s.seeRouting},
@@ -220,7 +225,10 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 	if r.opt.Attention == StoreTernary {
 		observers = append(observers, observer{scope + "input_layernorm", s.qkv.see}, observer{scope + "self_attn.attention", s.o.see})
 	}
-	if err := pass("statistics", c.statistics, observers...); err != nil {
+	if err := pass("statistics", c.statistics, append(observers, near.observers(scope)...)...); err != nil {
+		return err
+	}
+	if err := r.feedExperts(l, s, near); err != nil {
 		return err
 	}
 	s.flush()
@@ -244,6 +252,13 @@ func (r *run) quantizeLayer(layer int, x []float32) error {
 		at += copy(x[at:], values)
 		return nil
 	}})
+}
+
+// layerRun returns what runs one layer over the calibration tokens.
+func (r *run) layerRun(layer int, weights *overlay) *layerRun {
+	rows := r.opt.Rows / r.opt.Window * r.opt.Window
+	return &layerRun{cpu: r.cpu, config: r.config, weights: weights, layer: layer, window: r.opt.Window,
+		rows: min(rows, max(len(r.tokens), r.opt.Window))}
 }
 
 // decode reads a weight as float32 into memory that the next decode reuses.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ternaryop"
 )
@@ -28,14 +29,18 @@ const ReportName = "quantize-report.json"
 type Report struct {
 	Method        Method         `json:"method"`
 	Options       ReportOptions  `json:"options"`
-	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256
+	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256, with all experts
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
-	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
+	Forced        []ForcedTokens `json:"forced_tokens,omitempty"`
+	Experts       *ReportExperts `json:"experts,omitempty"` // nil if all are kept
+	Layers        []ReportLayer  `json:"layers,omitempty"`  // of methods that train
 	Seconds       float64        `json:"seconds"`
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
+	// Verdict is what the caller found the result to be worth, see SetVerdict.
+	Verdict json.RawMessage `json:"verdict,omitempty"`
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
 }
@@ -51,6 +56,9 @@ type ReportOptions struct {
 	Tokens    int     `json:"tokens"`
 	Damp      float64 `json:"damp"`
 	Passes    int     `json:"passes"`
+	// Of experts with few tokens.
+	MinTokens   int `json:"min_tokens,omitempty"`
+	ForceTokens int `json:"force_tokens,omitempty"`
 	// Of methods that train.
 	Steps int     `json:"steps,omitempty"`
 	Batch int     `json:"batch,omitempty"`
@@ -81,7 +89,8 @@ func newReport(r *run) *Report {
 	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
 		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
-	}, Files: map[string]string{}}
+		MinTokens: r.opt.MinTokens, ForceTokens: r.opt.ForceTokens,
+	}, Experts: r.experts, Files: map[string]string{}}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
 		o.Steps, o.Batch, o.Rate, o.Seed = t.Steps, t.Batch, t.Rate, t.Seed
@@ -182,7 +191,7 @@ func (r *run) finish(dir string) error {
 	}
 	rep := r.report
 	r.meter.note("hashing the source")
-	if rep.SourceSHA256, err = r.source.SHA256(r.ctx); err != nil {
+	if rep.SourceSHA256, err = r.given.SHA256(r.ctx); err != nil {
 		return err
 	}
 	r.meter.note("hashing the result")
@@ -193,11 +202,7 @@ func (r *run) finish(dir string) error {
 	rep.Files[configName] = hex.EncodeToString(sum[:])
 	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(r.config.Parameters())
 	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
-	data, err := json.MarshalIndent(rep, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666); err != nil {
+	if err := rep.write(dir); err != nil {
 		return err
 	}
 	if err := r.ctx.Err(); err != nil {
@@ -207,6 +212,26 @@ func (r *run) finish(dir string) error {
 }
 
 const configName = "config.json"
+
+// SetVerdict enters a judgement into the report and into its file in the model's
+// directory. No other file changes.
+//
+// Errors: a judgement that is not JSON, a directory that cannot be written.
+func (r *Report) SetVerdict(dir string, verdict any) (err error) {
+	if r.Verdict, err = json.Marshal(verdict); err != nil {
+		return fmt.Errorf("quantize: verdict: %w", err)
+	}
+	return r.write(dir)
+}
+
+func (r *Report) write(dir string) error {
+	return atomicfile.WriteFile(filepath.Join(dir, ReportName), func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	})
+}
 
 // maxCopied bounds the files that are copied whole; the published tokenizer has
 // 28 MB.

@@ -34,9 +34,10 @@ func (r *run) trainLayer(l *layerRun, s *layerMoments, x []float32) error {
 		return err
 	}
 	c := newCosts(r.config, r.opt, len(r.tokens))
+	// The goal is the original with all its experts.
 	target := make([]float32, len(x))
 	original := *l
-	original.weights = newOverlay(r.source)
+	original.weights, original.config = newOverlay(r.given), r.given.Config()
 	if err := r.through(&original, r.original, target, "running the original layer", c.original); err != nil {
 		return err
 	}

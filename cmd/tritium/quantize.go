@@ -24,6 +24,8 @@ type quantizeFlags struct {
 	tokens           int
 	memory           byteSize
 	dryRun           bool
+	noVerdict        bool
+	rank             string
 	tokensGiven      bool // --tokens is the user's, not the default
 	options          quantize.Options
 }
@@ -43,7 +45,11 @@ complete. Inputs of these projections are rounded to int8 when the model runs.
 Every method but absmean and stage1 fits the weights to their inputs on a
 calibration text, behind the layers that are quantized already. The text is
 tokenized whole, without special tokens, and its first --tokens tokens are used.
-For nano a text is built in.`,
+For nano a text is built in.
+
+In the end the result and the original read the end of the calibration text,
+which calibration does not see: one line says what quantizing cost, and whether
+that is good, fair or poor. 'tritium eval' measures it on a text of other authors.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
 			"  tritium quantize ./gpt-oss-20b --calibration text.txt --out ./gpt-oss-20b-ternary --attention int8\n" +
 			"  tritium quantize ./gpt-oss-20b --dry-run --tokens 262144",
@@ -58,12 +64,9 @@ For nano a text is built in.`,
 			})
 		},
 	}
-	methods := []string{string(quantize.PTBitNet)} // the default first
-	for _, m := range quantize.Methods() {
-		if m != quantize.PTBitNet {
-			methods = append(methods, string(m))
-		}
-	}
+	methods := names(append([]quantize.Method{quantize.PTBitNet}, slices.DeleteFunc(quantize.Methods(), func(m quantize.Method) bool {
+		return m == quantize.PTBitNet // the default comes first
+	})...))
 	fl, o := cmd.Flags(), &f.options
 	fl.SortFlags = false
 	fl.StringVarP(&f.out, "out", "o", "", "`directory` to write, which must not exist")
@@ -78,9 +81,14 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	fl.IntVar(&o.Experts.Keep, "keep-experts", 0, "experts of each layer to keep, the most useful on the calibration text (default all)")
+	fl.Var(newChoice(&f.rank, names(quantize.Rankings())...), "rank-experts", "which experts are kept: those of the largest outputs, with the most tokens, or any (--seed)")
+	fl.IntVar(&o.MinTokens, "min-tokens", 0, "fail if an expert is routed fewer calibration tokens than this")
+	fl.IntVar(&o.ForceTokens, "force-tokens", 0, "fit an expert that is routed fewer tokens than this also to those that came nearest to it")
 	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
 	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
+	fl.BoolVar(&f.noVerdict, "no-verdict", false, "do not compare the result with the original in the end")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
 	return cmd
 }
@@ -108,10 +116,18 @@ func (f *quantizeFlags) check() error {
 		return usagef("--steps is %d, want at least 1", o.Train.Steps)
 	case o.Train.Batch < 1:
 		return usagef("--batch is %d, want at least 1", o.Train.Batch)
+	case o.Experts.Keep < 0 || o.MinTokens < 0 || o.ForceTokens < 0:
+		return usagef("--keep-experts, --min-tokens and --force-tokens cannot be negative")
+	case max(o.MinTokens, o.ForceTokens) > f.tokens:
+		return usagef("--min-tokens and --force-tokens are at most --tokens, %d", f.tokens)
+	case o.Experts.Keep == 0 && f.rank != string(quantize.RankREAP):
+		return usagef("--rank-experts %s without --keep-experts N", f.rank)
+	case !quantize.Method(f.method).Calibrates() && (o.Experts.Keep > 0 || o.MinTokens > 0 || o.ForceTokens > 0):
+		return usagef("--method %s reads no calibration text, which --keep-experts, --min-tokens and --force-tokens need", f.method)
 	case f.out == "" && !f.dryRun:
 		return usagef("--out DIR is required (or --dry-run)")
 	}
-	o.Method = quantize.Method(f.method)
+	o.Method, o.Experts.Rank = quantize.Method(f.method), quantize.Ranking(f.rank)
 	if f.dryRun {
 		return nil
 	}
@@ -128,20 +144,12 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 	if q := c.Config().Quantization; q != nil {
 		return fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}
-	var tokens []int32
-	if f.options.Method.Calibrates() && !(f.dryRun && f.calibration == "") {
-		text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
-		if err != nil {
-			return err
-		}
-		if tokens, err = encode(c, text); err != nil {
-			return err
-		}
-		if f.tokensGiven && len(tokens) < f.tokens {
-			a.remark("the calibration text has %s tokens, less than --tokens %s; all of it is used", count(len(tokens)), count(f.tokens))
-		}
-		tokens = tokens[:min(f.tokens, len(tokens))]
-		f.tokens = len(tokens)
+	if n, config := f.options.Experts.Keep, c.Config(); n > 0 && (n < config.ActiveExperts || n > config.Experts) {
+		return usagef("--keep-experts is %d; %s has %d experts and sends each token to %d of them", n, name, config.Experts, config.ActiveExperts)
+	}
+	tokens, held, err := a.calibrationTokens(name, c, &f)
+	if err != nil {
+		return err
 	}
 	forecast, err := quantize.NewForecast(c.Config(), f.options, f.tokens)
 	if err != nil {
@@ -161,17 +169,55 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 	if err != nil {
 		return err
 	}
+	verdict, err := a.verdict(ctx, cpu, c, f, held, report)
+	if err != nil {
+		return err
+	}
 	if a.json {
 		return a.printJSON(report)
 	}
-	return a.printReport(c, f.out, report)
+	if err := a.printReport(c, f.out, report); err != nil || verdict == nil {
+		return err
+	}
+	return a.printVerdict(verdict)
+}
+
+// calibrationTokens reads the calibration text: what to calibrate on, and what
+// to judge the result on. It sets f.tokens to the number of the former.
+func (a *app) calibrationTokens(name string, c *gptoss.Checkpoint, f *quantizeFlags) (tokens, held []int32, err error) {
+	calibrates := f.options.Method.Calibrates()
+	known := f.calibration != "" || name == nano
+	if f.dryRun && f.calibration == "" || !calibrates && (f.noVerdict || !known) {
+		return nil, nil, nil
+	}
+	text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tokens, err = encode(c, text); err != nil {
+		return nil, nil, err
+	}
+	whole := len(tokens)
+	if !f.noVerdict {
+		tokens, held = holdOut(tokens, f.tokens, f.options.Window)
+	}
+	if !calibrates {
+		return nil, held, nil
+	}
+	if f.tokensGiven && len(tokens) < f.tokens {
+		a.remark("the calibration text has %s tokens, of which %s are for the verdict, less than --tokens %s; all of it is used",
+			count(whole), count(whole-len(tokens)), count(f.tokens))
+	}
+	tokens = tokens[:min(f.tokens, len(tokens))]
+	f.tokens = len(tokens)
+	return tokens, held, nil
 }
 
 // quantizeTo runs the pipeline and shows its progress.
 func (a *app) quantizeTo(ctx context.Context, cpu *graph.CPU, c *gptoss.Checkpoint, tokens []int32, out string, o quantize.Options, title string) (*quantize.Report, error) {
 	show := a.progress(title, "MAC")
 	defer show.Close()
-	o.Train.Seed = a.seed
+	o.Train.Seed, o.Experts.Seed = a.seed, a.seed
 	o.Progress = func(p quantize.Progress) {
 		show.Update(fmt.Sprintf("layer %d of %d: %s", p.Layer+1, p.Layers, p.Step), p.Done, p.Total)
 	}
@@ -210,6 +256,7 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		fmt.Fprintf(a.out, "calibrated on %s tokens; the least fed expert, %d of layer %d, saw %s\n",
 			count(r.Options.Tokens), r.LeastFed.Expert, r.LeastFed.Layer, count(r.LeastFed.Tokens))
 	}
+	a.printExperts(r)
 	if err := a.printTraining(r.Layers); err != nil {
 		return err
 	}
