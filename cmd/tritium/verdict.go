@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	// verdictWindows is what the verdict reads at most, and two are the least that
-	// give an interval. A text that --tokens uses up gives at most a sixteenth.
+	// verdictWindows is what the verdict reads at most, and leastWindows what its
+	// intervals take. A text that --tokens uses up gives at most a sixteenth.
 	verdictWindows = 8
+	leastWindows   = 4
 	verdictShare   = 16
 	// verdictRows is how many tokens run at a time: of the published models'
 	// vocabulary 0.4 GB of logits for each of the two.
 	verdictRows = 512
 	// verdictCost is the part of the run's forecast arithmetic that the verdict
-	// may cost, unless two windows cost more.
+	// may cost, unless leastWindows cost more.
 	verdictCost = 20
 )
 
@@ -32,7 +33,7 @@ const (
 func holdOut(text []int32, tokens, window int) (calibration, held []int32) {
 	free := max(0, len(text)-tokens-1) / window
 	windows := min(verdictWindows, max(free, len(text)/verdictShare/window))
-	if windows < 2 {
+	if windows < leastWindows {
 		return text, nil
 	}
 	at := len(text) - windows*window - 1
@@ -44,7 +45,7 @@ func holdOut(text []int32, tokens, window int) (calibration, held []int32) {
 func (a *app) verdict(ctx context.Context, cpu *graph.CPU, original *gptoss.Checkpoint, f quantizeFlags, held []int32, report *quantize.Report) (v *evaluate.Verdict, err error) {
 	if len(held) == 0 {
 		if !f.noVerdict {
-			a.remark("no verdict: there is no calibration text, or it is too short to hold out two of its windows; use 'tritium eval'")
+			a.remark("no verdict: there is no calibration text, or it is too short to hold out %d of its windows; use 'tritium eval'", leastWindows)
 		}
 		return nil, nil
 	}
@@ -66,7 +67,7 @@ func (a *app) verdict(ctx context.Context, cpu *graph.CPU, original *gptoss.Chec
 	// The ternary half counts as much as the original's here, which is too much.
 	perWindow := 2 * float64(f.options.Window) * float64(total(inventory(original)).Active)
 	windows := (len(held) - 1) / f.options.Window
-	windows = min(windows, max(2, int(forecast.Work/verdictCost/perWindow)))
+	windows = min(windows, max(leastWindows, int(forecast.Work/verdictCost/perWindow)))
 	models := []evaluate.Model{evaluate.FromCheckpoint("original", original), evaluate.FromCheckpoint("result", result)}
 	r, err := a.compare(ctx, cpu, models, held[len(held)-1-windows*f.options.Window:],
 		evaluate.Options{Window: f.options.Window, Windows: windows, Rows: verdictRows})
