@@ -123,9 +123,11 @@ func (a *app) printExperts(r *quantize.Report) {
 	}
 	fmt.Fprintf(a.out, "kept %d of %d experts by %s:\n", r.Experts.Kept, r.Experts.Of, r.Experts.Ranking)
 	for layer, l := range r.Experts.Layers {
-		fmt.Fprintf(a.out, "  layer %d: %s\n", layer, strings.Trim(fmt.Sprint(l.Kept), "[]"))
+		fmt.Fprintf(a.out, "  layer %d: %s\n", layer, spaced(l.Kept))
 	}
 }
+
+func spaced(numbers []int) string { return strings.Trim(fmt.Sprint(numbers), "[]") }
 
 // names are the values of a flag.
 func names[T ~string](values []T) []string {
