@@ -29,7 +29,10 @@ const (
 // Errors: the file, the tensor and the element of the first bad value.
 func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64)) error {
 	tensors := c.Tensors()
-	done, total := int64(0), c.Bytes()
+	var done, total int64
+	for _, t := range tensors {
+		total += c.dataBytes(t.Name)
+	}
 	tick := func(n int) {
 		if done += int64(n); progress != nil {
 			progress(done, total)

@@ -65,6 +65,17 @@ func (o ExpertOptions) check(c gptoss.Config) error {
 	return nil
 }
 
+// checkExperts refuses what no model can do with its experts.
+func (o Options) checkExperts() error {
+	switch {
+	case o.MinTokens < 0 || o.ForceTokens < 0 || o.Experts.Keep < 0:
+		return fmt.Errorf("quantize: experts with at least %d tokens, forced to %d, %d of them kept: nothing may be negative", o.MinTokens, o.ForceTokens, o.Experts.Keep)
+	case !o.Method.Calibrates() && (o.MinTokens > 0 || o.ForceTokens > 0 || o.Experts.Keep > 0):
+		return fmt.Errorf("quantize: %s reads no calibration text, which counting tokens of experts and choosing among them needs; take %s", o.Method, PTBitNet)
+	}
+	return nil
+}
+
 // RankExperts runs a text through a model, layer by layer, and says which
 // experts Options.Experts keeps; gptoss.Checkpoint.KeepExperts takes the
 // answer. Router-weighted Expert Activation Pruning keeps those whose saliency

@@ -112,28 +112,3 @@ func (a *app) printVerdict(v *evaluate.Verdict) error {
 	_, err := fmt.Fprintln(a.out, line)
 	return err
 }
-
-// printExperts says which experts were kept and which were lent tokens.
-func (a *app) printExperts(r *quantize.Report) {
-	if n := len(r.Forced); n > 0 {
-		fmt.Fprintf(a.out, "%d experts with less than %s tokens were lent some that came near to them\n", n, count(r.Options.ForceTokens))
-	}
-	if r.Experts == nil {
-		return
-	}
-	fmt.Fprintf(a.out, "kept %d of %d experts by %s:\n", r.Experts.Kept, r.Experts.Of, r.Experts.Ranking)
-	for layer, l := range r.Experts.Layers {
-		fmt.Fprintf(a.out, "  layer %d: %s\n", layer, spaced(l.Kept))
-	}
-}
-
-func spaced(numbers []int) string { return strings.Trim(fmt.Sprint(numbers), "[]") }
-
-// names are the values of a flag.
-func names[T ~string](values []T) []string {
-	s := make([]string, len(values))
-	for i, v := range values {
-		s[i] = string(v)
-	}
-	return s
-}
