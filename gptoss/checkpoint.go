@@ -30,6 +30,8 @@ type Checkpoint struct {
 	// tensors by Transformers' name, whatever the file calls them.
 	tensors map[string]safetensors.Tensor
 	int8    bool
+	// parts are the weights of experts, one by one, in a view of KeepExperts.
+	parts map[string][][]byte
 
 	outline    bool // there is no data
 	asStored   bool
@@ -255,17 +257,15 @@ func (c *Checkpoint) Matrix(name string) ops.Matrix {
 func (c *Checkpoint) ExpertMatrices(name string) []ops.Matrix {
 	p := c.config.Projections()[name]
 	ms := make([]ops.Matrix, p.Experts)
-	if t, ok := c.tensors[name]; ok { // dequantized: [E, In, Out]
-		size := p.Out * p.In * 2
-		for e := range ms {
-			ms[e] = ops.BF16Transposed{Out: p.Out, In: p.In, Data: t.Data[e*size : (e+1)*size]}
+	if _, ok := c.tensors[name]; ok { // dequantized: [E, In, Out]
+		for e, data := range c.experts(name) {
+			ms[e] = ops.BF16Transposed{Out: p.Out, In: p.In, Data: data}
 		}
 		return ms
 	}
-	blocks, scales := c.tensors[name+"_blocks"].Data, c.tensors[name+"_scales"].Data
-	nb, ns := p.Out*p.In/2, p.Out*p.In/32
+	blocks, scales := c.experts(name+"_blocks"), c.experts(name+"_scales")
 	for e := range ms {
-		ms[e] = ops.MXFP4{Out: p.Out, In: p.In, Blocks: blocks[e*nb : (e+1)*nb], Scales: scales[e*ns : (e+1)*ns]}
+		ms[e] = ops.MXFP4{Out: p.Out, In: p.In, Blocks: blocks[e], Scales: scales[e]}
 	}
 	return ms
 }

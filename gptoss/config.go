@@ -20,6 +20,9 @@ type Config struct {
 	Heads, KVHeads, HeadDim      int
 	Experts, ActiveExperts       int
 	Vocab                        int
+	// KeptExperts holds, for each layer, the numbers that its experts have in
+	// the original; nil where none was dropped.
+	KeptExperts [][]int
 	// Windows holds each layer's attention window; 0 is full attention.
 	Windows      []int
 	NormEpsilon  float32
@@ -57,6 +60,7 @@ const (
 	maxDimension   = 1 << 20
 	maxLayers      = 1 << 10
 	maxPositions   = 1 << 30
+	maxExperts     = 1 << 14
 )
 
 // configFile is config.json in either of its spellings (Transformers 4 and 5)
@@ -88,6 +92,7 @@ type configFile struct {
 	RopeScalingFactor     float64         `json:"rope_scaling_factor"` // original
 	RopeNTKAlpha          float64         `json:"rope_ntk_alpha"`      // original: beta_slow
 	RopeNTKBeta           float64         `json:"rope_ntk_beta"`       // original: beta_fast
+	KeptExperts           [][]int         `json:"kept_experts"`        // ours
 	QuantizationConfig    json.RawMessage `json:"quantization_config"`
 }
 
@@ -168,7 +173,7 @@ func (c *Config) parse(data []byte) error {
 	c.Layers, c.Hidden, c.Intermediate = f.NumHiddenLayers, f.HiddenSize, f.IntermediateSize
 	c.Heads, c.KVHeads, c.HeadDim = f.NumAttentionHeads, f.NumKeyValueHeads, f.HeadDim
 	c.Experts, c.ActiveExperts = max(f.NumLocalExperts, f.NumExperts), max(f.NumExpertsPerTok, f.ExpertsPerToken)
-	c.Vocab, c.MaxPositions = f.VocabSize, f.MaxPositionEmbeddings
+	c.Vocab, c.MaxPositions, c.KeptExperts = f.VocabSize, f.MaxPositionEmbeddings, f.KeptExperts
 	for _, read := range []func(configFile) error{c.checkSizes, c.readConstants, c.readWindows, c.readRotary} {
 		if err := read(f); err != nil {
 			return err
@@ -188,7 +193,7 @@ func (c *Config) checkSizes(f configFile) error {
 		{"num_hidden_layers", c.Layers, maxLayers}, {"hidden_size", c.Hidden, maxDimension},
 		{"intermediate_size", c.Intermediate, maxDimension}, {"num_attention_heads", c.Heads, 1 << 14},
 		{"num_key_value_heads", c.KVHeads, 1 << 14}, {"head_dim", c.HeadDim, 1 << 12},
-		{"num_local_experts", c.Experts, 1 << 14}, {"num_experts_per_tok", c.ActiveExperts, 1 << 10},
+		{"num_local_experts", c.Experts, maxExperts}, {"num_experts_per_tok", c.ActiveExperts, 1 << 10},
 		{"vocab_size", c.Vocab, 1 << 24},
 	} {
 		if d.got < 1 || d.got > d.max {
@@ -213,7 +218,7 @@ func (c *Config) checkSizes(f configFile) error {
 	case f.AttentionBias != nil && !*f.AttentionBias:
 		return fmt.Errorf("attention_bias is false; GPT-OSS projections have biases")
 	}
-	return nil
+	return c.checkKeptExperts()
 }
 
 // readConstants reads epsilon and limit, with the values of GPT-OSS where the

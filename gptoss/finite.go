@@ -44,7 +44,7 @@ func (c *Checkpoint) CheckFiniteSHA256(ctx context.Context, cpu *graph.CPU, prog
 		return "", errors.New("gptoss: the model is quantized; check and hash it one after the other")
 	}
 	h := sha256.New()
-	err := c.checkValues(cpu, progress, func(t safetensors.Tensor) error { return hashTensor(ctx, h, t) })
+	err := c.checkValues(cpu, progress, func(t safetensors.Tensor) error { return c.hashTensor(ctx, h, t) })
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
@@ -53,7 +53,7 @@ func (c *Checkpoint) checkValues(cpu *graph.CPU, progress func(done, total int64
 	tensors := c.Tensors()
 	var done, total int64
 	for _, t := range tensors {
-		total += int64(len(t.Data))
+		total += c.dataBytes(t.Name)
 	}
 	tick := func(n int) {
 		if done += int64(n); progress != nil {
@@ -74,10 +74,18 @@ func (c *Checkpoint) checkValues(cpu *graph.CPU, progress func(done, total int64
 			continue
 		}
 		bad := badValue(t, scales[t.Name])
-		if bad == nil { // every pattern of bits is a value
-			tick(len(t.Data))
-		} else if err := scan(cpu, t, bad, tick); err != nil {
-			return fmt.Errorf("gptoss: %s: tensor %q: %w", t.File, t.Name, err)
+		for i, data := range c.pieces(t) {
+			if bad == nil { // every pattern of bits is a value
+				tick(len(data))
+				continue
+			}
+			part := t
+			if part.Data = data; c.parts[t.Name] != nil {
+				part.Name, part.Shape = fmt.Sprintf("%s of kept expert %d", t.Name, i), t.Shape[1:]
+			}
+			if err := scan(cpu, part, bad, tick); err != nil {
+				return fmt.Errorf("gptoss: %s: tensor %q: %w", t.File, part.Name, err)
+			}
 		}
 		if err := also(t); err != nil {
 			return err

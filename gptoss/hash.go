@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 )
@@ -17,22 +18,22 @@ import (
 func (c *Checkpoint) SHA256(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, t := range c.Tensors() {
-		if err := hashTensor(ctx, h, t); err != nil {
+		if err := c.hashTensor(ctx, h, t); err != nil {
 			return "", err
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func hashTensor(ctx context.Context, h hash.Hash, t safetensors.Tensor) error {
+func (c *Checkpoint) hashTensor(ctx context.Context, h hash.Hash, t safetensors.Tensor) error {
 	fmt.Fprintf(h, "%s %s %v\n", t.Name, t.Dtype, t.Shape)
-	for data := t.Data; len(data) > 0; {
-		if err := ctx.Err(); err != nil {
-			return err
+	for _, part := range c.pieces(t) {
+		for data := range slices.Chunk(part, 64<<20) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			h.Write(data)
 		}
-		n := min(len(data), 64<<20)
-		h.Write(data[:n])
-		data = data[n:]
 	}
 	return nil
 }
@@ -45,18 +46,20 @@ const sampleBytes = 4096
 
 // Fingerprint tells models apart in a moment, where SHA256 reads all of them:
 // the SHA-256 over all tensors in order of name, each as "name dtype shape\n"
-// and the first, middle and last 4096 bytes. Weights that differ elsewhere alone
-// have the same.
+// and the first, middle and last 4096 bytes (of KeepExperts' result, those of each
+// expert). Weights that differ elsewhere alone have the same.
 func (c *Checkpoint) Fingerprint() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, t := range c.Tensors() {
 		fmt.Fprintf(h, "%s %s %v\n", t.Name, t.Dtype, t.Shape)
-		if len(t.Data) <= 3*sampleBytes {
-			h.Write(t.Data)
-			continue
-		}
-		for _, at := range []int{0, (len(t.Data) - sampleBytes) / 2, len(t.Data) - sampleBytes} {
-			h.Write(t.Data[at : at+sampleBytes])
+		for _, data := range c.pieces(t) {
+			if len(data) <= 3*sampleBytes {
+				h.Write(data)
+				continue
+			}
+			for _, at := range []int{0, (len(data) - sampleBytes) / 2, len(data) - sampleBytes} {
+				h.Write(data[at : at+sampleBytes])
+			}
 		}
 	}
 	h.Sum(sum[:0])

@@ -168,7 +168,7 @@ func (r *run) writeTensors(dir string, tensors fitted) error {
 		} else {
 			err = r.join(w, s.Name, tensors[s.Name])
 		}
-		if err := errors.Join(err, r.source.Release()); err != nil {
+		if err := errors.Join(err, r.given.Release()); err != nil {
 			return errors.Join(err, w.Abort())
 		}
 	}

@@ -93,7 +93,7 @@ func (r *run) execute(workers []*worker) error {
 		if err != nil && !r.overtaken(err, next) {
 			return err
 		}
-		if err := errors.Join(r.removeUnread(), r.source.Release()); err != nil {
+		if err := errors.Join(r.removeUnread(), r.given.Release()); err != nil {
 			return err
 		}
 		debug.FreeOSMemory() // what a step needs is the largest thing there is

@@ -115,6 +115,9 @@ func (w *worker) fitInto(file *unitWriter, p gptoss.Projection, moment *unit, sh
 			if m, err = w.expertMoment(placeOf(p), shards, all, i); err != nil {
 				return about, err
 			}
+			if n, least := tokensOf(m), r.opt.MinTokens; n < least {
+				return about, fmt.Errorf("expert %d is routed %d calibration tokens, --min-tokens wants %d; use more text, or a smaller number", i, n, least)
+			}
 		}
 		packed, fit, err := w.fitMatrix(p, r.formats[p.Name], matrix, m)
 		if err != nil {

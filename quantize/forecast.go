@@ -37,6 +37,12 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	}
 	tokens = tokens / o.Window * o.Window
 	f := Forecast{}
+	if keep := o.Prune.Keep; keep > 0 {
+		if err := o.Prune.check(c); err != nil {
+			return Forecast{}, err
+		}
+		f.Work, c.Experts = rankingWork(c, o, tokens), keep
+	}
 	for _, p := range c.ProjectionList() {
 		f.Bytes += projectionBytes(p, fs[p.Name])
 	}
@@ -60,7 +66,7 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	case trains:
 		perLayer += costs.original
 	}
-	f.Work = float64(c.Layers) * perLayer
+	f.Work += float64(c.Layers) * perLayer
 	if trains {
 		work, memory := forecastTraining(c, o, p)
 		f.Work += work

@@ -49,7 +49,7 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 	if err != nil {
 		return err
 	}
-	l := w.layerRun(layer, newOverlay(r.source))
+	l := w.layerRun(r.config, layer, newOverlay(r.source))
 	g := &inputsWriter{unitWriter: file, worker: w, as: routing.New(l.rows, r.config.Experts, r.config.ActiveExperts)}
 	scope := fmt.Sprintf("model.layers.%d.", layer)
 	nodes := [inputPlaces]string{"input_layernorm", "self_attn.attention", "post_attention_layernorm", "mlp.swiglu"}

@@ -35,6 +35,11 @@ type Options struct {
 	// Tensors says by canonical name how a projection is stored, over all of these:
 	// the kind of a gptoss.Format, or StoreSource.
 	Tensors map[string]string
+	// Prune says how many of each layer's experts are kept, and which.
+	Prune PruneOptions
+	// MinTokens is how many calibration tokens the router must send to every
+	// expert; a run that finds one with fewer fails.
+	MinTokens int
 	// Window is the number of tokens of a calibration sequence.
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
@@ -172,6 +177,9 @@ func (o Options) resolve() (Options, error) {
 		}
 	}
 	o.Rows = max(o.Rows, o.Window)
+	if err := o.checkExperts(); err != nil {
+		return o, err
+	}
 	return o.resolveWork()
 }
 

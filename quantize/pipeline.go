@@ -61,7 +61,7 @@ func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 		err = r.identify(cpu)
 	}
 	if err == nil {
-		err = r.gatherText(cpu)
+		err = r.prepare(cpu)
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.leave())
@@ -79,7 +79,7 @@ func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
 	if r.ownStore { // with whatever other options have left in it
 		return report, r.store.Discard()
 	}
-	return report, r.store.DiscardUnits(slices.Concat(keysOf(slices.Concat(r.steps...)), r.textKeys, []units.Key{r.modelKey}))
+	return report, r.store.DiscardUnits(slices.Concat(keysOf(slices.Concat(r.steps...)), r.textKeys, r.expertKeys, []units.Key{r.modelKey}))
 }
 
 // StoreSuffix is what the name of a result's directory is followed by in that of
@@ -111,7 +111,10 @@ func Merge(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, token
 		defer s.Close()
 		r.stores = append(r.stores, s)
 	}
-	if err := errors.Join(r.identify(cpu), r.gatherText(cpu)); err != nil {
+	if err := r.identify(cpu); err != nil {
+		return nil, err
+	}
+	if err := r.prepare(cpu); err != nil {
 		return nil, err
 	}
 	r.steps = r.plan()
@@ -123,22 +126,25 @@ func Merge(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, token
 
 // run is one call of Run or Merge.
 type run struct {
-	ctx       context.Context
-	source    *gptoss.Checkpoint
-	sourceSHA string
-	model     units.Key // of the source's tensors and what is done with them
-	config    gptoss.Config
-	opt       Options
-	tokens    []int32 // that the streams carry
-	shards    []tokenShard
-	formats   map[string]gptoss.Format      // of the projections that change
-	stored    map[string]safetensors.Tensor // of the source, that training changes; without data
-	pool      pool                          // windows to train on
-	text      []int32                       // their tokens
-	carried   pool                          // those of them that the streams carry
-	textKeys  []units.Key                   // of the units of text that the original wrote
-	meter     meter
-	start     time.Time
+	ctx        context.Context
+	given      *gptoss.Checkpoint // the model to quantize
+	source     *gptoss.Checkpoint // the same, with the experts that are kept
+	sourceSHA  string
+	model      units.Key      // of the source's tensors and what is done with them
+	config     gptoss.Config  // source's
+	experts    *ReportExperts // nil if all are kept
+	opt        Options
+	tokens     []int32 // that the streams carry
+	shards     []tokenShard
+	formats    map[string]gptoss.Format      // of the projections that change
+	stored     map[string]safetensors.Tensor // of the source, that training changes; without data
+	pool       pool                          // windows to train on
+	text       []int32                       // their tokens
+	carried    pool                          // those of them that the streams carry
+	textKeys   []units.Key                   // of the units of text that the original wrote
+	expertKeys []units.Key                   // of those that say which experts are kept
+	meter      meter
+	start      time.Time
 
 	store    *units.Store
 	ownStore bool           // and no other run's
@@ -164,8 +170,7 @@ func newRun(ctx context.Context, source *gptoss.Checkpoint, tokens []int32, o Op
 	if err != nil {
 		return nil, err
 	}
-	r := &run{ctx: ctx, source: source, config: source.Config(), opt: o, start: time.Now(), removed: map[*unit]bool{},
-		stored: map[string]safetensors.Tensor{}}
+	r := &run{ctx: ctx, given: source, source: source, config: source.Config(), opt: o, start: time.Now(), removed: map[*unit]bool{}}
 	if r.config.Quantization != nil {
 		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
 	}
@@ -186,18 +191,24 @@ func newRun(ctx context.Context, source *gptoss.Checkpoint, tokens []int32, o Op
 			return nil, err
 		}
 	}
-	if r.formats, err = formats(r.config, o); err != nil {
-		return nil, err
-	}
 	r.meter = meter{layers: r.config.Layers, workers: r.opt.Workers, report: o.Progress, begun: map[*unit]*course{}}
+	return r, r.describe()
+}
+
+// describe finds out what becomes of the source's tensors.
+func (r *run) describe() (err error) {
+	if r.formats, err = formats(r.config, r.opt); err != nil {
+		return err
+	}
 	trained := r.trains()
-	for _, t := range source.Tensors() {
+	r.stored = map[string]safetensors.Tensor{}
+	for _, t := range r.source.Tensors() {
 		if trained[t.Name] {
 			t.Data = nil
 			r.stored[t.Name] = t
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // identify reads the whole source once: most tensors are copied as they are, and
@@ -210,13 +221,26 @@ func (r *run) identify(cpu *graph.CPU) error {
 	sum, err := r.source.CheckFiniteSHA256(r.ctx, cpu, func(done, total int64) {
 		r.meter.note("checking the source's values")
 		if done-released > most {
-			released, unreleased = done, errors.Join(unreleased, r.source.Release())
+			released, unreleased = done, errors.Join(unreleased, r.given.Release())
 		}
 	})
 	c := r.config
 	r.sourceSHA, r.model = sum, units.NewKey("source/1", sum, fmt.Sprint(c.Layers, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim,
 		c.Experts, c.ActiveExperts, c.Vocab, c.Windows, c.NormEpsilon, c.SwiGLULimit, c.Rotary))
 	return errors.Join(err, unreleased)
+}
+
+// prepare finds the text and the experts, on which everything else depends.
+func (r *run) prepare(cpu *graph.CPU) error {
+	calibration := r.tokens
+	if err := r.gatherText(cpu); err != nil {
+		return err
+	}
+	all := r.tokens
+	r.tokens = calibration // experts are judged by the text alone
+	err := r.keepExperts(cpu)
+	r.tokens = all
+	return err
 }
 
 // Calibrates says whether the method uses the inputs' statistics.

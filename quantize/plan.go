@@ -330,14 +330,15 @@ func (r *run) outputUnits(layer int, stream, from []*unit) (us []*unit) {
 			name: fmt.Sprintf("%s, part %d of %d", name, i+1, len(stream)), phase: running, layer: layer,
 			work: work * r.shareOf(i), inputs: append([]*unit{in}, from...),
 			make: func(w *worker, path string) error {
-				weights := newOverlay(r.source)
+				weights, c := newOverlay(r.given), r.given.Config()
 				if from != nil {
 					var err error
 					if weights, err = r.quantizedLayer(layer, from); err != nil {
 						return err
 					}
+					c = r.config
 				}
-				return w.runLayer(path, layer, i, weights, in)
+				return w.runLayer(path, c, layer, i, weights, in)
 			},
 		})
 	}

@@ -33,12 +33,15 @@ type Report struct {
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
-	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
-	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
+	LeastFed      *LeastFed      `json:"least_fed_expert"`  // nil without statistics
+	Pruned        *ReportExperts `json:"experts,omitempty"` // nil if all are kept
+	Layers        []ReportLayer  `json:"layers,omitempty"`  // of methods that train
 	Distilled     []ReportPass   `json:"distilled,omitempty"`
 	Seconds       float64        `json:"seconds"`        // of the process that wrote the result
 	Phases        []ReportPhase  `json:"phases"`         // of the same; without what it found in the store
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
+	// Verdict is what the caller found the result to be worth, see SetVerdict.
+	Verdict json.RawMessage `json:"verdict,omitempty"`
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
 }
@@ -58,6 +61,7 @@ type ReportOptions struct {
 	Blocks    string  `json:"blocks"`
 	DeadZone  float64 `json:"dead_zone,omitempty"` // 0: none
 	Compress  bool    `json:"compress,omitempty"`
+	MinTokens int     `json:"min_tokens,omitempty"` // of an expert, at least
 	// Of methods that train.
 	Steps    int            `json:"steps,omitempty"`
 	Batch    int            `json:"batch,omitempty"`
@@ -108,8 +112,8 @@ func (r *run) newReport() (*Report, error) {
 	rep := &Report{Method: r.opt.Method, Plan: r.opt.Plan, Options: ReportOptions{
 		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: r.pool.text * r.opt.Window, Damp: fit.Damp, Passes: fit.Passes, Blocks: r.opt.Blocks,
-		DeadZone: fit.DeadZone, Compress: r.opt.Compress,
-	}, SourceSHA256: r.sourceSHA}
+		DeadZone: fit.DeadZone, Compress: r.opt.Compress, MinTokens: r.opt.MinTokens,
+	}, SourceSHA256: r.sourceSHA, Pruned: r.experts}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
 		o.Steps, o.Batch, o.Rate, o.Seed, o.SelfText = t.Steps, t.Batch, t.Rate, t.Seed, r.opt.SelfText
@@ -265,11 +269,7 @@ func (r *Report) seal(ctx context.Context, dir string, config []byte, parameters
 	sum := sha256.Sum256(config)
 	r.Files[configName] = hex.EncodeToString(sum[:])
 	r.BitsPerWeight = 8 * float64(r.Bytes) / float64(parameters)
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666); err != nil {
+	if err := r.write(dir); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

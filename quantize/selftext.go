@@ -3,7 +3,6 @@ package quantize
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -78,13 +77,9 @@ type selfText struct {
 // find is write, unless an earlier run wrote the windows.
 func (w *selfText) find(windows []int32, at int, key units.Key) error {
 	made := false
-	i := slices.IndexFunc(w.stores, func(s *units.Store) bool { return s.Has(key) })
-	if i < 0 && w.store == nil { // of Merge
-		return errors.New("quantize: no store has all of the text that the original wrote; were they made with the same model, text and options?")
-	}
-	store := w.store
-	if i >= 0 {
-		store = w.stores[i]
+	store, err := w.storeOf(key)
+	if err != nil {
+		return err
 	}
 	path, err := store.Do(w.ctx, key, func(temporary string) error {
 		made = true
@@ -114,7 +109,7 @@ func (w *selfText) find(windows []int32, at int, key units.Key) error {
 // write writes windows, the first of which has number at.
 func (w *selfText) write(windows []int32, at int) (err error) {
 	if w.model == nil {
-		if w.model, err = w.source.Compile(w.cpu, writtenAtOnce); err != nil {
+		if w.model, err = w.given.Compile(w.cpu, writtenAtOnce); err != nil {
 			return err
 		}
 	}

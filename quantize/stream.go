@@ -3,6 +3,7 @@ package quantize
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/units"
@@ -109,33 +110,38 @@ const embedRows = 256
 
 // embed writes the residual stream before the first layer.
 func (r *run) embed(path string, shard int, table ops.Matrix) error {
-	h, tokens := r.config.Hidden, r.shards[shard].tokens
 	w, err := r.createStream(path, shard)
 	if err != nil {
 		return err
 	}
-	x := make([]float32, embedRows*h)
-	for at := 0; at < len(tokens); at += embedRows {
-		part := tokens[at:min(at+embedRows, len(tokens))]
-		for i, id := range part {
-			table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
-		}
-		if err := w.append(x[:len(part)*h]); err != nil {
-			w.file.Close()
-			return fmt.Errorf("quantize: %w", err)
-		}
+	if err := w.embed(table, r.shards[shard].tokens, r.config.Hidden); err != nil {
+		w.file.Close()
+		return err
 	}
 	return w.finish(nil)
 }
 
+func (w *streamWriter) embed(table ops.Matrix, tokens []int32, h int) error {
+	x := make([]float32, embedRows*h)
+	for part := range slices.Chunk(tokens, embedRows) {
+		for i, id := range part {
+			table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+		}
+		if err := w.append(x[:len(part)*h]); err != nil {
+			return fmt.Errorf("quantize: %w", err)
+		}
+	}
+	return nil
+}
+
 // runLayer writes a layer's output for a shard of the stream.
-func (w *worker) runLayer(path string, layer, shard int, weights *overlay, in *unit) error {
+func (w *worker) runLayer(path string, c gptoss.Config, layer, shard int, weights *overlay, in *unit) error {
 	r := w.run
 	out, err := r.createStream(path, shard)
 	if err != nil {
 		return err
 	}
-	l := w.layerRun(layer, weights)
+	l := w.layerRun(c, layer, weights)
 	err = l.runShard(r, in, w.tick, observer{fmt.Sprintf("model.layers.%d.output", layer), func(values []float32, _ int) error {
 		return out.append(values)
 	}})
@@ -146,10 +152,10 @@ func (w *worker) runLayer(path string, layer, shard int, weights *overlay, in *u
 	return out.finish(nil)
 }
 
-func (w *worker) layerRun(layer int, weights *overlay) *layerRun {
+func (w *worker) layerRun(c gptoss.Config, layer int, weights *overlay) *layerRun {
 	r := w.run
 	rows := min(r.opt.Rows/r.opt.Window*r.opt.Window, len(r.shards[0].tokens))
-	return &layerRun{cpu: w.cpu, config: r.config, weights: weights, layer: layer, window: r.opt.Window, rows: rows}
+	return &layerRun{cpu: w.cpu, config: c, weights: weights, layer: layer, window: r.opt.Window, rows: rows}
 }
 
 // runShard sends a shard of the stream through the layer.

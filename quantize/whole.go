@@ -70,7 +70,7 @@ func (r *run) distillUnit(trained []*unit) *unit {
 			if m.Weights, err = r.withTables(); err != nil {
 				return err
 			}
-			teacher, err := newTeacher(w.cpu, r.source, r.opt.Window, o.Micro)
+			teacher, err := newTeacher(w.cpu, r.given, r.opt.Window, o.Micro)
 			if err != nil {
 				return err
 			}

@@ -128,6 +128,9 @@ func (in *inspection) print(a *app, c gptoss.Config, tensors bool) error {
 	fmt.Fprintf(a.out, "%d layers, hidden size %s, %d query and %d key-value heads of %d\n",
 		c.Layers, count(c.Hidden), c.Heads, c.KVHeads, c.HeadDim)
 	fmt.Fprintf(a.out, "%d experts of which %d are active, intermediate size %s\n", c.Experts, c.ActiveExperts, count(c.Intermediate))
+	if c.KeptExperts != nil {
+		fmt.Fprintf(a.out, "of the original's experts layer 0 kept %s (--json lists all layers)\n", spaced(c.KeptExperts[0]))
+	}
 	fmt.Fprintf(a.out, "vocabulary %s, context %s, %s\n", count(c.Vocab), count(c.MaxPositions), windows(c))
 	if q := in.Quantization; q != nil {
 		fmt.Fprintf(a.out, "quantized by tritium: %s, groups of at most %d, int%d activations\n", q.Method, q.GroupSize, q.ActivationBits)

@@ -44,7 +44,7 @@ the stores has is named. The stores are left as they are.`,
 }
 
 func (a *app) merge(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
-	tokens, err := a.calibrationTokens(ctx, name, c, &f)
+	tokens, held, err := a.calibrationTokens(ctx, name, c, &f)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (a *app) merge(ctx context.Context, name string, c *gptoss.Checkpoint, f qu
 	show := a.progress("merge", "MAC")
 	defer show.Close()
 	o := f.options
-	o.Train.Seed = a.seed
+	o.Train.Seed, o.Prune.Seed = a.seed, a.seed
 	o.Notice = func(err error) { a.remark("%v", err) }
 	o.Progress = func(p quantize.Progress) { show.Update(p.Step, 0, 0) }
 	a.onInterrupt = fmt.Sprintf("; nothing was written to %s", f.out)
@@ -61,10 +61,8 @@ func (a *app) merge(ctx context.Context, name string, c *gptoss.Checkpoint, f qu
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(report)
-	}
-	return a.printReport(c, f.out, report)
+	show.Close()
+	return a.judge(ctx, cpu, c, f, held, report)
 }
 
 // parseShard reads --shard: I/N, or auto for what the environment says.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -25,6 +26,8 @@ type quantizeFlags struct {
 	stores           []string // of merge
 	budget           budget
 	dryRun           bool
+	noVerdict        bool
+	rank             string
 	tokensGiven      bool // --tokens is the user's, not the default
 	options          quantize.Options
 }
@@ -53,7 +56,11 @@ first --tokens tokens are used. For nano a text is built in.
 
 With --budget, formats are chosen by what each costs in KL when one part alone has
 it, on calibration windows that nothing is fitted to; the plan is printed first.
-It supposes that costs add up: 'tritium eval' says what the result costs.
+It supposes that costs add up.
+
+In the end the result and the original read the end of the calibration text,
+which calibration does not see: one line says what quantizing cost, and whether
+that is good, fair or poor. 'tritium eval' measures it on a text of other authors.
 
 Intermediate results are kept in a store, by default the directory DIR.work, and
 removed in the end. After an interruption, a crash or kill -9 the same command goes on where
@@ -93,15 +100,9 @@ Slurm array (SLURM_ARRAY_TASK_ID, _MIN, _COUNT) or an indexed Kubernetes job
 
 // define defines the flags that decide the result.
 func (f *quantizeFlags) define(fl *pflag.FlagSet) {
-	methods := []string{string(quantize.PTBitNet)} // the default first
-	for _, m := range quantize.Methods() {
-		if m != quantize.PTBitNet {
-			methods = append(methods, string(m))
-		}
-	}
 	o := &f.options
 	fl.StringVarP(&f.out, "out", "o", "", "`directory` to write, which must not exist")
-	fl.Var(newChoice(&f.method, methods...), "method", "how the weights are fitted")
+	fl.Var(newChoice(&f.method, methods()...), "method", "how the weights are fitted")
 	fl.StringVar(&f.calibration, "calibration", "", "`file` of text to gather statistics on")
 	fl.IntVar(&f.tokens, "tokens", 131072, "how much of the calibration text to use")
 	fl.IntVar(&o.Window, "window", 512, "tokens of a calibration sequence")
@@ -109,11 +110,19 @@ func (f *quantizeFlags) define(fl *pflag.FlagSet) {
 	f.declareFormats(fl)
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
+	f.addExpertFlags(fl)
 	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
 	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct, distill)")
 	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct, distill)")
 	addDistillFlags(fl, o)
 	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
+	fl.BoolVar(&f.noVerdict, "no-verdict", false, "do not compare the result with the original in the end")
+}
+
+// methods are the values of --method, the default first.
+func methods() []string {
+	others := slices.DeleteFunc(quantize.Methods(), func(m quantize.Method) bool { return m == quantize.PTBitNet })
+	return names(append([]quantize.Method{quantize.PTBitNet}, others...))
 }
 
 // check refuses flags that make no sense, before anything is opened or read.
@@ -147,7 +156,10 @@ func (f *quantizeFlags) check() (err error) {
 	if o.Shard, err = parseShard(f.shard, os.LookupEnv); err != nil {
 		return err
 	}
-	o.Method, o.Distill.Batch = quantize.Method(f.method), o.Train.Batch
+	o.Method, o.Distill.Batch, o.Prune.Rank = quantize.Method(f.method), o.Train.Batch, quantize.Ranking(f.rank)
+	if err := f.checkExperts(); err != nil {
+		return err
+	}
 	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
 		return usageError{err}
 	}
@@ -157,40 +169,55 @@ func (f *quantizeFlags) check() (err error) {
 	return wantFree(f.out)
 }
 
-// calibrationTokens reads what the statistics are gathered on, and plans a budget
-// on what is behind it.
-func (a *app) calibrationTokens(ctx context.Context, name string, c *gptoss.Checkpoint, f *quantizeFlags) ([]int32, error) {
+// calibrationTokens reads the calibration text: what to calibrate on, and what to
+// judge the result on. It plans a budget on what is between them, and sets
+// f.tokens to the number of the former.
+func (a *app) calibrationTokens(ctx context.Context, name string, c *gptoss.Checkpoint, f *quantizeFlags) (tokens, held []int32, err error) {
 	if q := c.Config().Quantization; q != nil {
-		return nil, fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
+		return nil, nil, fmt.Errorf("%s is quantized already (%s); start from the original", name, q.Method)
 	}
-	if !(f.options.Method.Calibrates() || f.budget.given()) || f.dryRun && f.calibration == "" && !f.budget.given() {
-		return nil, nil
+	if err := f.checkKept(name, c.Config()); err != nil {
+		return nil, nil, err
+	}
+	calibrates := f.options.Method.Calibrates()
+	known := f.calibration != "" || name == nano
+	switch {
+	case f.budget.given():
+	case f.dryRun && f.calibration == "", !calibrates && (f.noVerdict || !known):
+		return nil, nil, nil
 	}
 	text, err := readText(f.calibration, "--calibration", testdata.Calibration(), name == nano)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tokens, err := encode(c, text)
-	if err != nil {
-		return nil, err
+	if tokens, err = encode(c, text); err != nil {
+		return nil, nil, err
 	}
-	if f.tokensGiven && len(tokens) < f.tokens {
-		a.remark("the calibration text has %s tokens, less than --tokens %s; all of it is used", count(len(tokens)), count(f.tokens))
+	whole := len(tokens)
+	if !f.noVerdict {
+		tokens, held = holdOut(tokens, f.tokens, f.options.Window)
 	}
 	if f.budget.given() {
 		var probes []int32
 		tokens, probes = probeWindows(tokens, f.tokens, f.options.Window)
 		if err := a.plan(ctx, c, probes, f); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+	}
+	if !calibrates {
+		return nil, held, nil
+	}
+	if f.tokensGiven && len(tokens) < f.tokens {
+		a.remark("the calibration text has %s tokens, of which %s are for the verdict, less than --tokens %s; all of it is used",
+			count(whole), count(whole-len(tokens)), count(f.tokens))
 	}
 	tokens = tokens[:min(f.tokens, len(tokens))]
 	f.tokens = len(tokens)
-	return tokens, nil
+	return tokens, held, nil
 }
 
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
-	tokens, err := a.calibrationTokens(ctx, name, c, &f)
+	tokens, held, err := a.calibrationTokens(ctx, name, c, &f)
 	if err != nil {
 		return err
 	}
@@ -216,10 +243,22 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 	if report == nil {
 		return a.printShare(name, f, store)
 	}
+	return a.judge(ctx, cpu, c, f, held, report)
+}
+
+// judge compares the result with the original, and prints what was done.
+func (a *app) judge(ctx context.Context, cpu *graph.CPU, c *gptoss.Checkpoint, f quantizeFlags, held []int32, report *quantize.Report) error {
+	verdict, err := a.verdict(ctx, cpu, c, f, held, report)
+	if err != nil {
+		return err
+	}
 	if a.json {
 		return a.printJSON(report)
 	}
-	return a.printReport(c, f.out, report)
+	if err := a.printReport(c, f.out, report); err != nil || verdict == nil {
+		return err
+	}
+	return a.printVerdict(verdict)
 }
 
 // lessMemory says how to need less than the forecast.
@@ -260,7 +299,7 @@ func (a *app) printShare(name string, f quantizeFlags, store string) error {
 func (a *app) quantizeTo(ctx context.Context, cpu *graph.CPU, c *gptoss.Checkpoint, tokens []int32, out string, o quantize.Options, title string) (*quantize.Report, error) {
 	show := a.progress(title, "MAC")
 	defer show.Close()
-	o.Train.Seed = a.seed
+	o.Train.Seed, o.Prune.Seed = a.seed, a.seed
 	o.Notice = func(err error) { a.remark("%v", err) }
 	o.Progress = func(p quantize.Progress) {
 		show.Left(p.Left)

@@ -16,6 +16,7 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		fmt.Fprintf(a.out, "calibrated on %s tokens; the least fed expert, %d of layer %d, saw %s\n",
 			count(r.Options.Tokens), r.LeastFed.Expert, r.LeastFed.Layer, count(r.LeastFed.Tokens))
 	}
+	a.printExperts(r)
 	if err := errors.Join(a.printTraining(r.Layers), a.printDistilled(r.Distilled)); err != nil {
 		return err
 	}

@@ -46,7 +46,8 @@ type Candidate struct {
 	Top1         float64   `json:"top1"` // share of positions with the same most likely token
 	Top1CI95     HalfWidth `json:"top1_ci95"`
 	// RouterOverlap is the mean over layers and tokens of the share of active
-	// experts that both chose; nil for models with other layers or experts.
+	// experts that both chose; nil for models with other layers or experts. The
+	// experts of a model that dropped some go by their numbers in the original.
 	RouterOverlap     *float64    `json:"router_overlap"`
 	RouterOverlapCI95 HalfWidth   `json:"router_overlap_ci95"`
 	BitsPerWeight     float64     `json:"bits_per_weight"`

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
@@ -34,8 +35,8 @@ func newSubject(cpu *graph.CPU, m Model, reference gptoss.Config, o Options) (*s
 		kls: make([]float32, 0, o.Window*o.Windows),
 	}
 	var opts []graph.Option
-	if m.Config.Layers == reference.Layers && m.Config.Experts == reference.Experts {
-		s.routing = newRouting(m.Config, o.Rows)
+	if numbers, ok := commonNumbers(m.Config, reference); ok {
+		s.routing = newRouting(m.Config, numbers, reference.Experts, o.Rows)
 		opts = append(opts, graph.WithProbe(s.routing.match, s.routing.probe))
 	}
 	var err error
@@ -90,16 +91,37 @@ func (s *subject) tally(window int, r rowFigures) {
 	s.kls = append(s.kls, float32(min(r.kl, math.MaxFloat32)))
 }
 
-// routing records which experts the rows of a batch go to.
+// commonNumbers says what the reference calls a model's experts: layer by layer
+// their numbers in it, nil for the model's own. Of the experts of a reference
+// that has dropped some, only a model that kept the same can tell.
+func commonNumbers(c, reference gptoss.Config) (numbers [][]int, ok bool) {
+	same := c.Experts == reference.Experts && slices.EqualFunc(c.KeptExperts, reference.KeptExperts, slices.Equal)
+	switch {
+	case c.Layers != reference.Layers:
+		return nil, false
+	case same || c.KeptExperts == nil || reference.KeptExperts != nil:
+		return nil, same
+	}
+	for _, kept := range c.KeptExperts {
+		if kept[len(kept)-1] >= reference.Experts {
+			return nil, false
+		}
+	}
+	return c.KeptExperts, true
+}
+
+// routing records which experts the rows of a batch go to, by the numbers that
+// the reference gives them.
 type routing struct {
-	layers map[string]int // by the node's name
-	words  int            // of 64 experts
+	layers  map[string]int // by the node's name
+	numbers [][]int        // by layer; nil: the model's own
+	words   int            // of 64 experts
 	// chosen has a bit per expert: [layer][row][word].
 	chosen [][]uint64
 }
 
-func newRouting(c gptoss.Config, rows int) *routing {
-	r := &routing{layers: make(map[string]int, c.Layers), words: (c.Experts + 63) / 64, chosen: make([][]uint64, c.Layers)}
+func newRouting(c gptoss.Config, numbers [][]int, experts, rows int) *routing {
+	r := &routing{layers: make(map[string]int, c.Layers), numbers: numbers, words: (experts + 63) / 64, chosen: make([][]uint64, c.Layers)}
 	for layer := range c.Layers {
 		r.layers[fmt.Sprintf("model.layers.%d.mlp.routing", layer)] = layer
 		r.chosen[layer] = make([]uint64, rows*r.words)
@@ -115,11 +137,15 @@ func (r *routing) match(name string, _ gorgonia.Op) bool {
 // probe reads routing weights [T, E], which are zero but for the chosen.
 func (r *routing) probe(name string, b *graph.Batch, _ []graph.Buffer, out graph.Buffer) error {
 	weights, experts := out.Float32s(), out.Shape()[1]
-	chosen := r.chosen[r.layers[name]]
+	layer := r.layers[name]
+	chosen := r.chosen[layer]
 	clear(chosen)
 	for row := range b.Rows() {
 		for e, w := range weights[row*experts : (row+1)*experts] {
 			if w != 0 {
+				if r.numbers != nil {
+					e = r.numbers[layer][e]
+				}
 				chosen[row*r.words+e/64] |= 1 << (e % 64)
 			}
 		}
