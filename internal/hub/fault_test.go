@@ -65,9 +65,10 @@ func TestFaults(t *testing.T) {
 			return func(w http.ResponseWriter, q hubtest.Request) bool {
 				if once(q) {
 					part(w, q)
-					w.Write(q.Content[:100])
+					w.Write(q.Content[:min(100, len(q.Content))])
 					http.NewResponseController(w).Flush()
 					<-q.Context().Done()
+					return true
 				}
 				return false
 			}
@@ -186,11 +187,11 @@ func TestRetryAfter(t *testing.T) {
 	if _, err := pull(t.Context(), c, toDir(t.TempDir())); err != nil {
 		t.Fatal(err)
 	}
-	s.Fault = func(w http.ResponseWriter, q hubtest.Request) bool {
+	s.SetFault(func(w http.ResponseWriter, q hubtest.Request) bool {
 		w.Header().Set("Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
-	}
+	})
 	_, err := pull(t.Context(), c, toDir(t.TempDir()))
 	oneLine(t, err, "503", "come back in 1h")
 }
@@ -223,7 +224,7 @@ func TestRefusals(t *testing.T) {
 		"login for weights": {onlyOf(weights, answer(200, "Content-Type", "text/html", "<html>")), "", []string{shard, "web page"}},
 		"no JSON":           {answer(200, "X", "", "hello"), "", []string{"no answer of the Hub's", "HF_ENDPOINT"}},
 		"no commit":         {answer(200, "X", "", `{"sha": "../../etc"}`), "", []string{"which is none"}},
-		"endless answer":    {answer(200, "X", "", `{"sha": "`+strings.Repeat("a", maxAnswer)+`"}`), "", []string{"more than 16 MB"}},
+		"endless answer":    {answer(200, "X", "", strings.Repeat(" ", maxAnswer+1)), "", []string{"more than 16 MB"}},
 		"deep answer":       {answer(200, "X", "", strings.Repeat("[", 1<<20)), "", []string{"no answer of the Hub's"}},
 		"down":              {answer(502, "X", "", ""), "", []string{"502 Bad Gateway", "4 times in a row"}},
 		"loop": {func(w http.ResponseWriter, q hubtest.Request) bool {
@@ -340,7 +341,7 @@ func TestHostileLists(t *testing.T) {
 		t.Parallel()
 		s, c := newHub(t, tree())
 		s.Fault = func(w http.ResponseWriter, q hubtest.Request) bool {
-			io.WriteString(w, "["+strings.Repeat("{},", maxAnswer/4)+"{}]")
+			io.WriteString(w, "["+strings.Repeat("{},", 4*maxFiles)+"{}]")
 			return true
 		}
 		_, err := c.Files(t.Context(), repo, hubtest.Commit)

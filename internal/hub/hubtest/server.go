@@ -71,6 +71,13 @@ func (s *Server) Log() []Request {
 	return slices.Clone(s.log)
 }
 
+// SetFault sets Fault while requests are served.
+func (s *Server) SetFault(fault func(http.ResponseWriter, Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Fault = fault
+}
+
 // Forget empties the log.
 func (s *Server) Forget() {
 	s.mu.Lock()
