@@ -65,7 +65,7 @@ func TestFaults(t *testing.T) {
 			return func(w http.ResponseWriter, q hubtest.Request) bool {
 				if once(q) {
 					part(w, q)
-					w.Write(q.Content[:min(100, len(q.Content))])
+					w.Write(q.Content[:min(100, len(q.Content)/2)])
 					http.NewResponseController(w).Flush()
 					<-q.Context().Done()
 					return true
