@@ -56,6 +56,8 @@ func (c *Checkpoint) checkFormats() error {
 			return fmt.Errorf("%s has format %s; only attention and expert projections can be ternary", name, f.Kind)
 		case p.Experts > 0 && !f.Ternary():
 			return fmt.Errorf("%s has format %s; experts can only be ternary or as in the source", name, f.Kind)
+		case f.Coding != "" && f.Coding != CodingRANS:
+			return fmt.Errorf("%s has coding %q; this tritium knows %q alone", name, f.Coding, CodingRANS)
 		}
 		if _, _, err := f.layout(p); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -103,11 +105,16 @@ func (c *Checkpoint) checkPacked(p Projection, f Format) error {
 		suffix string
 		dtype  safetensors.Dtype
 		bytes  int
-	}{{".codes", "U8", codes * n}, {".scales", "F16", scales * n}} {
+		coding string
+	}{{".codes", "U8", codes * n, f.Coding}, {".scales", "F16", scales * n, ""}} {
 		t, ok := c.tensors[p.Name+part.suffix]
 		switch {
 		case !ok:
 			return fmt.Errorf("%s: tensor %q is missing", c.path, p.Name+part.suffix)
+		case t.Dtype == part.dtype && part.coding != "":
+			if _, err := openCodes(t, part.bytes); err != nil {
+				return err
+			}
 		case t.Dtype != part.dtype || len(t.Data) != part.bytes:
 			return fmt.Errorf("%s: tensor %q is %d bytes of %s, want %d bytes of %s", t.File, t.Name, len(t.Data), t.Dtype, part.bytes, part.dtype)
 		}

@@ -19,8 +19,9 @@ import (
 // rest, under Transformers' or OpenAI's own names), with experts dequantized
 // to bf16, or ternary. Its weights stay in the file, which is mapped, and are
 // decoded where they are used; but ternary weights at 1.6 bits are rewritten at
-// 2 bits, beside the file, where the processor has no fast kernels for them. It
-// implements Weights and is safe for concurrent use.
+// 2 bits, beside the file, where the processor has no fast kernels for them, and
+// compressed ones are expanded beside the file when it is opened. It implements
+// Weights and is safe for concurrent use.
 type Checkpoint struct {
 	path    string // for errors
 	config  Config
@@ -29,6 +30,10 @@ type Checkpoint struct {
 	// tensors by Transformers' name, whatever the file calls them.
 	tensors map[string]safetensors.Tensor
 	int8    bool
+
+	asStored   bool
+	progress   func(done, total int64) // of expanding
+	compressed map[string]compressed   // by tensor
 
 	expands  bool // 1.6-bit weights, to be multiplied
 	mu       sync.Mutex
@@ -102,7 +107,7 @@ func OpenFS(files fs.FS, opts ...OpenOption) (*Checkpoint, error) {
 
 func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors.Archive, opts []OpenOption) (*Checkpoint, error) {
 	c := &Checkpoint{path: path, config: config, files: files, archive: archive, tensors: map[string]safetensors.Tensor{},
-		expands: !ternaryop.Ternary5.Native()}
+		compressed: map[string]compressed{}, expands: !ternaryop.Ternary5.Native()}
 	for _, o := range opts {
 		o(c)
 	}
@@ -115,8 +120,12 @@ func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors
 			return nil, fmt.Errorf("gptoss: %w", err)
 		}
 	}
-	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("gptoss: %w", err)
+	err := c.check()
+	if err == nil {
+		err = c.expandCodes()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("gptoss: %w", err), c.free())
 	}
 	return c, nil
 }
@@ -127,16 +136,15 @@ func (c *Checkpoint) Config() Config { return c.config }
 // Files returns the model's directory: tokenizer and configuration files.
 func (c *Checkpoint) Files() fs.FS { return c.files }
 
-// Bytes returns the size of all tensors.
-func (c *Checkpoint) Bytes() int64 {
-	n := int64(0)
-	for _, t := range c.tensors {
-		n += int64(len(t.Data))
+// Bytes returns the size of all tensors in the files.
+func (c *Checkpoint) Bytes() (n int64) {
+	for name := range c.tensors {
+		n += c.StoredBytes(name)
 	}
 	return n
 }
 
-// Tensors returns the stored tensors, by Transformers' name, sorted.
+// Tensors returns the tensors, by Transformers' name, sorted; compressed ones as they are expanded, but with AsStored.
 func (c *Checkpoint) Tensors() []safetensors.Tensor {
 	ts := make([]safetensors.Tensor, 0, len(c.tensors))
 	for _, t := range c.tensors {
@@ -149,7 +157,11 @@ func (c *Checkpoint) Tensors() []safetensors.Tensor {
 // Close unmaps the files and frees what was made of them. Nothing that came
 // from the checkpoint may be used afterwards.
 func (c *Checkpoint) Close() error {
-	err := c.archive.Close()
+	return errors.Join(c.archive.Close(), c.free())
+}
+
+// free gives back the memory that is ours.
+func (c *Checkpoint) free() (err error) {
 	for _, words := range c.memory {
 		err = errors.Join(err, largepages.Free(words))
 	}

@@ -11,7 +11,9 @@ import (
 type Format struct {
 	Kind  string  `json:"format"`          // the name of a ternaryop.Format
 	Group int     `json:"group,omitempty"` // inputs that share a scale; 0: the row
-	Bits  float64 `json:"bits"`            // a weight, scales and padding included
+	Bits  float64 `json:"bits"`            // a weight in memory, scales and padding included
+	// Coding says how <name>.codes is compressed: CodingRANS, or empty.
+	Coding string `json:"coding,omitempty"`
 }
 
 // The formats of tensors that tritium wrote.
@@ -69,6 +71,24 @@ func (f Format) Packing(in int) (packed ternaryop.Format, group int) {
 func (f Format) layout(p Projection) (codes, scales int, err error) {
 	packed, group := f.Packing(p.In)
 	return ternaryop.Layout(packed, p.Out, p.In, group)
+}
+
+// Shapes returns the shapes of a projection's tensors, those of its layout: codes [tiles, blocks, 64], scales
+// [tiles, groups, 16], those of experts one after the other, with an axis of them in front.
+//
+// Errors: those of ternaryop.Layout.
+func (f Format) Shapes(p Projection) (codes, scales []int, err error) {
+	packed, group := f.Packing(p.In)
+	bytes, _, err := f.layout(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	tiles := (p.Out + 15) / 16
+	codes, scales = []int{tiles, bytes / tiles / 64, 64}, []int{tiles, packed.Cols(p.In) / group, 16}
+	if p.Experts > 0 {
+		codes, scales = append([]int{p.Experts}, codes...), append([]int{p.Experts}, scales...)
+	}
+	return codes, scales, nil
 }
 
 // known says whether tritium packs tensors in a format.

@@ -18,6 +18,7 @@ type Generator struct {
 	batch   *graph.Batch
 	sampler *Sampler
 	stop    []int32
+	allowed []uint64 // tokens that may be chosen; nil: all
 
 	// The model has read the first seq.Len() tokens of the text, and where there
 	// are logits, all of them and a guess.
@@ -92,7 +93,7 @@ func (g *Generator) Next() (id int32, stop bool, err error) {
 		}
 	}
 	v := g.model.Config.Vocab
-	if id, err = g.sampler.Next(g.logits[g.row*v : (g.row+1)*v]); err != nil {
+	if id, err = g.sampler.NextOf(g.logits[g.row*v:(g.row+1)*v], g.allowed); err != nil {
 		return 0, false, err
 	}
 	limit := g.model.Config.MaxPositions
@@ -155,15 +156,28 @@ func (g *Generator) room() int {
 }
 
 // unread drops the logits, and what the model has read but for the first n
-// tokens. Where a window has forgotten what that takes, nothing is kept, and
-// the whole text will be read again.
+// tokens. Where a window has forgotten what that takes, what was read behind
+// the last Keep is dropped, or everything, and will be read again.
 func (g *Generator) unread(n int) error {
 	g.row, g.rows = 0, 0
-	if g.seq.Truncate(min(n, g.seq.Len())) == nil {
+	n = min(n, g.seq.Len())
+	if g.seq.Truncate(n) == nil {
+		return nil
+	}
+	if kept := g.seq.Kept(); kept < n && g.seq.Truncate(kept) == nil {
 		return nil
 	}
 	return g.seq.Truncate(0)
 }
+
+// Keep makes Rewind to the text as it is now cheap, however much follows: what
+// the model has read by now need not be read again.
+func (g *Generator) Keep() { g.seq.Keep() }
+
+// Restrict lets the next tokens be only those whose bit is set, token i being
+// bit i%64 of allowed[i/64]; nil lets them be any. The generator keeps the
+// slice, so that who changes it changes what is allowed.
+func (g *Generator) Restrict(allowed []uint64) { g.allowed = allowed }
 
 // Len returns the number of tokens in the text.
 func (g *Generator) Len() int { return len(g.text) }

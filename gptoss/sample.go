@@ -1,9 +1,11 @@
 package gptoss
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -96,14 +98,20 @@ func (s *Sampler) penalized() bool { return s.RepetitionPenalty != 0 && s.Repeti
 // Next chooses a token and observes it. It does not change the logits.
 //
 // Shapes: logits [V]. Errors: a logit that is NaN or +Inf, no logit above -Inf.
-func (s *Sampler) Next(logits []float32) (int32, error) {
-	id, err := likeliest(logits)
+func (s *Sampler) Next(logits []float32) (int32, error) { return s.NextOf(logits, nil) }
+
+// NextOf is Next among the tokens whose bit is set, token i being bit i%64 of
+// allowed[i/64]; nil allows all. It takes no note of the logits of others.
+//
+// Errors: as Next, and where no token is allowed.
+func (s *Sampler) NextOf(logits []float32, allowed []uint64) (int32, error) {
+	id, err := likeliest(logits, allowed)
 	if err != nil {
 		return 0, err
 	}
 	greedy := s.Temperature == 0 || s.TopK == 1
 	if !greedy || s.penalized() {
-		s.weigh(logits)
+		s.weigh(logits, allowed)
 		if id = s.penalize(id); !(s.cands[id].p < math.Inf(1)) {
 			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", id, s.cands[id].p)
 		}
@@ -115,30 +123,50 @@ func (s *Sampler) Next(logits []float32) (int32, error) {
 	return id, nil
 }
 
-// likeliest returns the first token with the largest logit.
-func likeliest(logits []float32) (int32, error) {
+// likeliest returns the first token with the largest logit of those allowed.
+func likeliest(logits []float32, allowed []uint64) (int32, error) {
 	best, top := -1, float32(math.Inf(-1))
-	for i, l := range logits {
-		if l > top {
-			best, top = i, l
+	if allowed == nil {
+		for i, l := range logits {
+			if l > top {
+				best, top = i, l
+			}
+			if !(l <= math.MaxFloat32) {
+				return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, l)
+			}
 		}
-		if !(l <= math.MaxFloat32) {
-			return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, l)
+	}
+	for w, word := range allowed[:min(len(allowed), (len(logits)+63)/64)] {
+		for ; word != 0; word &= word - 1 {
+			i := 64*w + bits.TrailingZeros64(word)
+			if i >= len(logits) {
+				break
+			}
+			l := logits[i]
+			if l > top {
+				best, top = i, l
+			}
+			if !(l <= math.MaxFloat32) {
+				return 0, fmt.Errorf("gptoss: the logit of token %d is %g", i, l)
+			}
 		}
 	}
 	if best < 0 {
-		return 0, fmt.Errorf("gptoss: no logit is above minus infinity")
+		return 0, errors.New("gptoss: no token may be chosen: no logit is above minus infinity")
 	}
 	return int32(best), nil
 }
 
-// weigh makes every token a candidate.
-func (s *Sampler) weigh(logits []float32) {
+// weigh makes every token a candidate; one that is not allowed has no chance.
+func (s *Sampler) weigh(logits []float32, allowed []uint64) {
 	if cap(s.cands) < len(logits) {
 		s.cands = make([]candidate, len(logits))
 	}
 	s.cands = s.cands[:len(logits)]
 	for i, l := range logits {
+		if allowed != nil && (i/64 >= len(allowed) || allowed[i/64]>>(i%64)&1 == 0) {
+			l = float32(math.Inf(-1))
+		}
 		s.cands[i] = candidate{int32(i), float64(l)}
 	}
 }

@@ -213,23 +213,6 @@ func (b *Builder) Try(n *gorgonia.Node, err error) *gorgonia.Node {
 	return n
 }
 
-// Grad declares the derivatives of a scalar loss by leaves, as gorgonia.Grad
-// does, and says in words which operator stands in the way.
-func (b *Builder) Grad(loss *gorgonia.Node, wrt ...*gorgonia.Node) gorgonia.Nodes {
-	for _, n := range b.g.AllNodes() {
-		// Gorgonia would index a nil slice.
-		if _, ok := n.Op().(gorgonia.SDOp); n.Op() != nil && !ok && len(childrenOf(n)) > 0 {
-			b.Fail(fmt.Errorf("%s: %v cannot be differentiated", b.Name(n), n.Op()))
-		}
-	}
-	if b.err != nil {
-		return nil
-	}
-	grads, err := gorgonia.Grad(loss, wrt...)
-	b.Fail(err)
-	return grads
-}
-
 // Compile compiles what was declared; see the function Compile.
 func (b *Builder) Compile(dev Device, maxRows int, opts ...Option) (*Plan, error) {
 	if b.err != nil {

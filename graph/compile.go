@@ -17,23 +17,16 @@ type compiler struct {
 	// parameters are the leaves whose value's memory the plan uses itself.
 	parameters map[*gorgonia.Node]bool
 
-	order  []*gorgonia.Node // inputs first
-	kids   map[*gorgonia.Node][]*gorgonia.Node
-	rows   map[*gorgonia.Node]rowDomain
-	blocks []block
-	home   map[*gorgonia.Node]int // index into blocks
-	shared sharedMemory           // of the kernels
+	order []*gorgonia.Node // inputs first
+	kids  map[*gorgonia.Node][]*gorgonia.Node
+	rows  map[*gorgonia.Node]rowDomain
+	spans []*span
+	home  map[*gorgonia.Node]*span
 }
 
 type probe struct {
 	match func(string, gorgonia.Op) bool
 	f     Probe
-}
-
-// block is memory that several nodes use one after the other.
-type block struct {
-	dt  tensor.Dtype
-	len int
 }
 
 // sort lists the nodes that the outputs need, each after its inputs.
@@ -125,118 +118,6 @@ func constantOf(n *gorgonia.Node) (gorgonia.Value, bool) {
 	return k.Value(), true
 }
 
-// assign decides which nodes share memory. A node takes its block before those
-// of its inputs are freed, so it never shares one with them; an input's block
-// is free again after the last step that reads it. Inputs and outputs of the
-// plan have blocks of their own. Constants and parameters need none.
-func (c *compiler) assign() {
-	last := make(map[*gorgonia.Node]int, len(c.order))
-	for i, n := range c.order {
-		for _, k := range c.kids[n] {
-			last[k] = i
-		}
-	}
-	pinned := make(map[*gorgonia.Node]bool, len(c.outputs))
-	for _, n := range c.outputs {
-		pinned[n] = true
-	}
-	c.home = make(map[*gorgonia.Node]int, len(c.order))
-	var free []int
-	for i, n := range c.order {
-		if _, ok := constantOf(n); ok || c.parameters[n] {
-			continue
-		}
-		size := max(1, n.Shape().TotalSize())
-		if n.Op() == nil || pinned[n] {
-			c.home[n] = c.newBlock(n.Dtype(), size)
-		} else {
-			c.home[n] = c.take(&free, n.Dtype(), size)
-		}
-		for j, k := range c.kids[n] {
-			_, has := c.home[k]
-			dead := last[k] == i && !slices.Contains(c.kids[n][:j], k)
-			if has && dead && k.Op() != nil && !pinned[k] {
-				free = append(free, c.home[k])
-			}
-		}
-	}
-}
-
-// take returns the free block that fits best, the largest of those too small
-// (which then grows), or a new one.
-func (c *compiler) take(free *[]int, dt tensor.Dtype, size int) int {
-	best := -1
-	for i, id := range *free {
-		b := c.blocks[id]
-		if b.dt != dt {
-			continue
-		}
-		if best < 0 {
-			best = i
-			continue
-		}
-		cur := c.blocks[(*free)[best]].len
-		if fits := b.len >= size; fits && (cur < size || b.len < cur) || !fits && cur < size && b.len > cur {
-			best = i
-		}
-	}
-	if best < 0 {
-		return c.newBlock(dt, size)
-	}
-	id := (*free)[best]
-	*free = append((*free)[:best], (*free)[best+1:]...)
-	c.blocks[id].len = max(c.blocks[id].len, size)
-	return id
-}
-
-func (c *compiler) newBlock(dt tensor.Dtype, size int) int {
-	c.blocks = append(c.blocks, block{dt, size})
-	return len(c.blocks) - 1
-}
-
-// allocate makes the memory and binds every node to its part.
-func (c *compiler) allocate() error {
-	memory := make([]Buffer, len(c.blocks))
-	for _, b := range c.blocks {
-		c.plan.arena += int64(b.len) * int64(b.dt.Size())
-	}
-	for _, n := range c.order {
-		b, err := c.bind(n, memory)
-		if err != nil {
-			return fmt.Errorf("graph: %s: %w", c.plan.name(n), err)
-		}
-		c.plan.buffers[n] = b
-	}
-	return nil
-}
-
-// bind returns a node's buffer.
-func (c *compiler) bind(n *gorgonia.Node, memory []Buffer) (Buffer, error) {
-	if v, ok := constantOf(n); ok {
-		return bufferOf(v)
-	}
-	if c.parameters[n] {
-		b, err := bufferOf(n.Value())
-		if err == nil && !slices.Equal(b.shape, n.Shape()) {
-			err = fmt.Errorf("a value of shape %v for a parameter of shape %v", b.shape, n.Shape())
-		}
-		return b, err
-	}
-	id := c.home[n]
-	if memory[id].data == nil {
-		b, err := c.plan.dev.Alloc(tensor.Shape{c.blocks[id].len}, c.blocks[id].dt)
-		if err != nil {
-			return Buffer{}, err
-		}
-		memory[id] = b
-	}
-	b, err := memory[id].reshape(n.Shape())
-	if err == nil && n.Op() == nil && n.Value() != nil {
-		err = fill(b, n.Value())
-	}
-	return b, err
-}
-
 // prepare makes the steps.
 func (c *compiler) prepare() error {
 	p := c.plan
@@ -289,7 +170,7 @@ func (c *compiler) prepareNode(n *gorgonia.Node) (run Step, in []Buffer, err err
 		run, err = foreignStep(n.Op(), in, c.plan.buffers[n])
 		return run, in, err
 	}
-	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: rows.set(), Out: c.plan.buffers[n], In: slices.Clone(in), shared: c.shared}
+	a := &Args{Device: c.plan.dev, MaxRows: c.plan.maxRows, Rows: rows.set(), Out: c.plan.buffers[n], In: slices.Clone(in), shared: c.plan.memory.kernels}
 	if s, ok := k.(Stateful); ok {
 		a.State = len(c.plan.states)
 		c.plan.states = append(c.plan.states, s)

@@ -44,17 +44,17 @@ func (b Buffer) Int32s() []int32 {
 	return s
 }
 
-// reshape returns the first elements of b as a buffer of another shape. CPU
+// part returns the elements of b from one on as a buffer of another shape. CPU
 // buffers only; it is how plans share memory between nodes.
-func (b Buffer) reshape(shape tensor.Shape) (Buffer, error) {
-	n := shape.TotalSize()
+func (b Buffer) part(from int, shape tensor.Shape) (Buffer, error) {
+	to := from + shape.TotalSize()
 	switch s := b.data.(type) {
 	case []float32:
-		return Buffer{shape, s[:n:n]}, nil
+		return Buffer{shape, s[from:to:to]}, nil
 	case []int32:
-		return Buffer{shape, s[:n:n]}, nil
+		return Buffer{shape, s[from:to:to]}, nil
 	case []float64:
-		return Buffer{shape, s[:n:n]}, nil
+		return Buffer{shape, s[from:to:to]}, nil
 	}
 	return Buffer{}, fmt.Errorf("graph: cannot share a buffer of %T", b.data)
 }

@@ -13,6 +13,10 @@ type Function struct {
 	Infer func(in []tensor.Shape) (tensor.Shape, error)
 	OnCPU func(a *Args, cpu *CPU) (Step, error) // see Kernel.Prepare
 	Gradient
+	// Reuses lists inputs whose memory the output may take, one of them, where
+	// nothing else reads it: no element of it is read once the output has been
+	// written there. It has the output's shape.
+	Reuses []int
 }
 
 // InferShape applies the shape rule.

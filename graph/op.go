@@ -16,7 +16,8 @@ import (
 // Operators that are not kernels (gorgonia's own) also run in a Plan, through
 // their Do method and at its price.
 //
-// A kernel never writes to an input and never returns one.
+// A kernel never writes to an input and never returns one; Function.Reuses is
+// the one exception.
 type Kernel interface {
 	gorgonia.Op
 	// Prepare returns the step that computes a.Out from a.In. It is called
@@ -94,6 +95,15 @@ type State interface {
 	// what it has read, not to what the stream claims to hold. After a failure
 	// the state may be in any condition that Truncate(0) mends.
 	Load(r io.Reader, tokens int) error
+}
+
+// A Keeper is a State that forgets tokens at its beginning and can hold on to
+// what one Truncate will need.
+type Keeper interface {
+	State
+	// Keep makes Truncate to the present length succeed, whatever is appended
+	// behind it, until another Keep, or a Truncate to less.
+	Keep()
 }
 
 // Base implements the methods of gorgonia.Op that are the same for every

@@ -3,7 +3,6 @@ package graph
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"gorgonia.org/gorgonia"
 )
@@ -21,7 +20,7 @@ type Plan struct {
 	states  []Stateful
 	arena   int64
 	hash    uint64
-	running atomic.Bool
+	memory  *memory
 	whole   *Batch // RunAll's, made by its first call
 }
 
@@ -40,6 +39,14 @@ type Option func(*compiler)
 // whatever none of them needs. Without it the outputs are the graph's roots.
 func WithOutputs(nodes ...*gorgonia.Node) Option {
 	return func(c *compiler) { c.outputs = append(c.outputs, nodes...) }
+}
+
+// WithMemoryOf computes in the memory of another plan of the same device, or in
+// more where that is too small: of the two only one can run at a time, and none
+// while the other is compiled. Inputs and outputs have memory of their own as
+// always.
+func WithMemoryOf(p *Plan) Option {
+	return func(c *compiler) { c.plan.memory = p.memory }
 }
 
 // A Probe looks at a node's inputs and output right after it was computed. It
@@ -70,7 +77,7 @@ func Compile(g *gorgonia.ExprGraph, dev Device, maxRows int, opts ...Option) (*P
 	if maxRows < 1 {
 		return nil, fmt.Errorf("graph: compiling for %d rows", maxRows)
 	}
-	c := &compiler{plan: &Plan{dev: dev, maxRows: maxRows, name: (*gorgonia.Node).Name, buffers: map[*gorgonia.Node]Buffer{}}, shared: sharedMemory{}}
+	c := &compiler{plan: &Plan{dev: dev, maxRows: maxRows, name: (*gorgonia.Node).Name, buffers: map[*gorgonia.Node]Buffer{}, memory: newMemory()}}
 	for _, o := range opts {
 		o(c)
 	}
@@ -132,10 +139,10 @@ func (p *Plan) NewSequence() (*Sequence, error) {
 // probe that fails, after which the batch's sequences must be truncated before
 // they are used again. A second call while one is running is refused.
 func (p *Plan) Run(b *Batch) error {
-	if !p.running.CompareAndSwap(false, true) {
-		return errors.New("graph: the plan is running another batch; give every goroutine a plan of its own")
+	if !p.memory.running.CompareAndSwap(false, true) {
+		return errors.New("graph: the plan, or one that shares its memory, is running another batch; give every goroutine a plan of its own")
 	}
-	defer p.running.Store(false)
+	defer p.memory.running.Store(false)
 	if err := b.check(p); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type Sequence struct {
 	states   []State
 	length   int
 	reserved int
+	kept     int  // Truncate to this length succeeds
 	torn     bool // a run, a truncation or a load stopped half way
 }
 
@@ -66,8 +67,28 @@ func (s *Sequence) Truncate(n int) error {
 		}
 	}
 	s.length, s.torn = n, false
+	s.kept = min(s.kept, n)
 	return nil
 }
+
+// Keep makes Truncate to the present length succeed, whatever is appended
+// behind it, until another Keep, or a Truncate to less. A fork and a load keep
+// nothing.
+func (s *Sequence) Keep() {
+	if s.torn {
+		return
+	}
+	for _, st := range s.states {
+		if k, ok := st.(Keeper); ok {
+			k.Keep()
+		}
+	}
+	s.kept = s.length
+}
+
+// Kept returns the length that Keep was called at, or less where the sequence
+// was truncated to less since: 0 if it never was.
+func (s *Sequence) Kept() int { return s.kept }
 
 // Fork returns a sequence of the same tokens that is independent of s: what is
 // run on either changes nothing of the other.
@@ -135,7 +156,7 @@ func (s *Sequence) Save(w io.Writer) error {
 // other operators, one that is cut off or broken. After an error the sequence
 // can only be truncated to 0.
 func (s *Sequence) Load(r io.Reader) error {
-	s.torn, s.length, s.reserved = true, 0, 0
+	s.torn, s.length, s.reserved, s.kept = true, 0, 0, 0
 	length, err := s.load(r)
 	if errors.Is(err, io.EOF) { // wherever it ends, it ends too early
 		err = io.ErrUnexpectedEOF

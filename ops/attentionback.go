@@ -15,7 +15,7 @@ import (
 var errWhole = errors.New("only whole sequences can be differentiated: truncate them to 0 before each run")
 
 // attentionBack computes the derivatives of attention for whole sequences. With
-// the weights p of a query row, sᵢ the scaled scores, and δ = Σ_k p_k dp_k:
+// the weights p of a query row, s_k the scaled scores, and δ = Σ_k p_k dp_k:
 //
 //	dv_k += p_k·do, dp_k = do·v_k, ds_k = p_k (dp_k - δ),
 //	dq = Σ_k ds_k k_k/√D, dk_k += ds_k q/√D, dsink = -p_sink·δ
@@ -80,25 +80,31 @@ func columns(x *gorgonia.Node, lo, width int) (*gorgonia.Node, error) {
 	}, x)
 }
 
-// backRows is how many query rows of one head are computed at a time: enough
-// for products, few enough that their scores stay in the cache.
-const backRows = 64
+// backRows and backFloats bound how many query rows, of all heads that share
+// keys, are computed at a time, and their scores: enough rows for products, few
+// enough scores to stay in the cache.
+const (
+	backRows   = 192
+	backFloats = 128 << 10
+)
 
 // backScratch is one worker's memory for one key-value head of a sequence of L
-// tokens.
+// tokens, R query rows at a time.
 type backScratch struct {
-	keys       []float32 // [D, L], transposed
-	p, dp      []float32 // [backRows, L]
-	turned     []float32 // [L, backRows]
-	rows       []float32 // [D, backRows]: a block of q or do, transposed
+	keys       []float32 // [D, lead(L)], transposed
+	q, do, dq  []float32 // [R, D]
+	sides      []float32 // [D, R]: q or do, transposed
+	p, dp      []float32 // [R, L], rows padded to whole vectors
+	turned     []float32 // [L, R]
 	dk, dv     []float32 // [L, D]
 	allWorkers []backScratch
 }
 
-func (s *backScratch) grow(length, d int) {
-	s.keys, s.dk, s.dv = grow(s.keys, length*d), grow(s.dk, length*d), grow(s.dv, length*d)
-	s.p, s.dp, s.turned = grow(s.p, backRows*length), grow(s.dp, backRows*length), grow(s.turned, backRows*length)
-	s.rows = grow(s.rows, backRows*d)
+func (s *backScratch) grow(length, rows, d int) {
+	s.keys, s.dk, s.dv = grow(s.keys, lead(length)*d), grow(s.dk, length*d), grow(s.dv, length*d)
+	s.q, s.do, s.dq, s.sides = grow(s.q, rows*d), grow(s.do, rows*d), grow(s.dq, rows*d), grow(s.sides, rows*d)
+	scores := rows * lead(length)
+	s.p, s.dp, s.turned = grow(s.p, scores), grow(s.dp, scores), grow(s.turned, scores)
 }
 
 // backHead is one key-value head of one sequence.
@@ -106,10 +112,16 @@ type backHead struct {
 	attentionBack
 	*backScratch
 	length      int // L
+	tokens      int // whose query rows are computed at a time
 	kv          int
 	q, k, v, do []float32 // from the sequence's first row on
 	sinks, out  []float32
 	width       int // of a row of out
+}
+
+// tokensAtOnce is how many tokens' query rows are computed at a time.
+func (o attentionBack) tokensAtOnce(length int) int {
+	return min(length, max(1, min(backRows, backFloats/length)/(o.Heads/o.KVHeads)))
 }
 
 func (o attentionBack) prepare(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
@@ -120,19 +132,17 @@ func (o attentionBack) prepare(a *graph.Args, cpu *graph.CPU) (graph.Step, error
 	w := o.widths()
 	width := w[0] + w[1] + w[2] + w[3]
 	return func(b *graph.Batch) error {
-		longest := 0
 		for _, s := range b.Segments {
 			if s.Start != 0 {
 				return errWhole
 			}
-			longest = max(longest, s.Len)
-		}
-		for i := range shared.allWorkers {
-			shared.allWorkers[i].grow(longest, o.HeadDim)
+			for i := range shared.allWorkers {
+				shared.allWorkers[i].grow(s.Len, o.tokensAtOnce(s.Len)*(o.Heads/o.KVHeads), o.HeadDim)
+			}
 		}
 		cpu.Parallel(len(b.Segments)*o.KVHeads, func(worker, i int) {
 			s := &b.Segments[i/o.KVHeads]
-			h := backHead{attentionBack: o, backScratch: &shared.allWorkers[worker], length: s.Len, kv: i % o.KVHeads,
+			h := backHead{attentionBack: o, backScratch: &shared.allWorkers[worker], length: s.Len, tokens: o.tokensAtOnce(s.Len), kv: i % o.KVHeads,
 				q: a.In[0].Float32s()[s.Row*w[0]:], k: a.In[1].Float32s()[s.Row*w[1]:], v: a.In[2].Float32s()[s.Row*w[2]:],
 				sinks: a.In[3].Float32s(), do: a.In[4].Float32s()[s.Row*w[0]:], out: a.Out.Float32s()[s.Row*width:], width: width}
 			h.run()
@@ -142,15 +152,13 @@ func (o attentionBack) prepare(a *graph.Args, cpu *graph.CPU) (graph.Step, error
 }
 
 func (h *backHead) run() {
-	d, stride := h.HeadDim, h.KVHeads*h.HeadDim
-	turn(h.keys, h.length, h.k[h.kv*d:], stride, h.length, d)
+	d := h.HeadDim
+	kernel.Transpose(h.keys, lead(h.length), h.k[h.kv*d:], h.KVHeads*d, h.length, d)
+	pad(h.keys, d, h.length)
 	clear(h.dk[:h.length*d])
 	clear(h.dv[:h.length*d])
-	group := h.Heads / h.KVHeads
-	for head := h.kv * group; head < (h.kv+1)*group; head++ {
-		for first := 0; first < h.length; first += backRows {
-			h.block(head, first, min(h.length, first+backRows))
-		}
+	for first := 0; first < h.length; first += h.tokens {
+		h.block(first, min(h.length, first+h.tokens))
 	}
 	w := h.widths()
 	for t := range h.length {
@@ -160,34 +168,45 @@ func (h *backHead) run() {
 	}
 }
 
-// block is query rows [first, last) of one head, which see keys from lo on.
-func (h *backHead) block(head, first, last int) {
-	d, n := h.HeadDim, last-first
-	qStride, kvStride := h.Heads*d, h.KVHeads*d
+// block is the query rows of tokens [first, last), head by head within a token.
+// They see keys from lo on.
+func (h *backHead) block(first, last int) {
+	d, group := h.HeadDim, h.Heads/h.KVHeads
+	n, kvStride := (last-first)*group, h.KVHeads*d
 	lo := 0
 	if h.Window > 0 {
-		lo = max(0, first-h.Window+1)
+		lo = max(0, first-h.Window+1) &^ (vectorFloats - 1)
 	}
 	seen := last - lo
-	q, do := h.q[first*qStride+head*d:], h.do[first*qStride+head*d:]
-	kernel.MatMulNT(h.p, seen, q, qStride, h.k[lo*kvStride+h.kv*d:], kvStride, n, seen, d, false)
-	kernel.MatMulNT(h.dp, seen, do, qStride, h.v[lo*kvStride+h.kv*d:], kvStride, n, seen, d, false)
-	for i := range n {
-		p, ds := h.p[i*seen:(i+1)*seen], h.dp[i*seen:(i+1)*seen]
-		h.out[(first+i)*h.width+h.width-h.Heads+head] = h.weigh(p, ds, head, first+i, lo)
+	ld := roundUp(seen, vectorFloats)
+	scale := float32(1 / math.Sqrt(float64(d)))
+	q, do := h.backScratch.q[:n*d], h.backScratch.do[:n*d]
+	for i := range last - first {
+		from := (first+i)*h.Heads*d + h.kv*group*d
+		kernel.Scale(q[i*group*d:(i+1)*group*d], scale, h.q[from:from+group*d])
+		copy(do[i*group*d:(i+1)*group*d], h.do[from:])
 	}
-	// dv += pᵀ·do, dk += dsᵀ·q
-	turn(h.turned, n, h.p, seen, n, seen)
-	turn(h.rows, n, do, qStride, n, d)
-	kernel.MatMulNT(h.dv[lo*d:], d, h.turned, n, h.rows, n, seen, d, n, true)
-	turn(h.turned, n, h.dp, seen, n, seen)
-	turn(h.rows, n, q, qStride, n, d)
-	kernel.MatMulNT(h.dk[lo*d:], d, h.turned, n, h.rows, n, seen, d, n, true)
-	// dq = ds·k
-	kernel.MatMulNT(h.out[first*h.width+head*d:], h.width, h.dp, seen, h.keys[lo:], h.length, n, d, seen, false)
+	kernel.MatMulNT(h.p, ld, q, d, h.k[lo*kvStride+h.kv*d:], kvStride, n, seen, d, false)
+	kernel.MatMulNT(h.dp, ld, do, d, h.v[lo*kvStride+h.kv*d:], kvStride, n, seen, d, false)
+	for r := range n {
+		head, position := h.kv*group+r%group, first+r/group
+		h.out[position*h.width+h.width-h.Heads+head] = h.weigh(h.p[r*ld:(r+1)*ld], h.dp[r*ld:(r+1)*ld], head, position, lo)
+	}
+	// dv += pᵀ·do, dk += dsᵀ·q/√D
+	kernel.Transpose(h.turned, n, h.p, ld, n, seen)
+	kernel.Transpose(h.sides, n, do, d, n, d)
+	kernel.MatMulNT(h.dv[lo*d:], d, h.turned, n, h.sides, n, seen, d, n, true)
+	kernel.Transpose(h.turned, n, h.dp, ld, n, seen)
+	kernel.Transpose(h.sides, n, q, d, n, d)
+	kernel.MatMulNT(h.dk[lo*d:], d, h.turned, n, h.sides, n, seen, d, n, true)
+	// dq = ds·k/√D
+	kernel.MatMulNT(h.dq, d, h.dp, ld, h.keys[lo:], lead(h.length), n, d, ld, false)
+	for i := range last - first {
+		kernel.Scale(h.out[(first+i)*h.width+h.kv*group*d:][:group*d], scale, h.dq[i*group*d:(i+1)*group*d])
+	}
 }
 
-// weigh turns a row of q·k into weights and one of dp into ds/√D, and returns
+// weigh turns a row of scores into weights and one of dp into ds, and returns
 // the derivative by the sink. The row's keys start at position lo.
 func (h *backHead) weigh(p, ds []float32, head, position, lo int) float32 {
 	from := 0
@@ -195,34 +214,17 @@ func (h *backHead) weigh(p, ds []float32, head, position, lo int) float32 {
 		from = max(0, position-h.Window+1-lo)
 	}
 	to := position + 1 - lo
-	clear(p[:from])
-	clear(p[to:])
-	clear(ds[:from])
-	clear(ds[to:])
+	for _, x := range [][]float32{p, ds} {
+		clear(x[:from])
+		clear(x[to:])
+	}
 	p, ds = p[from:to], ds[from:to]
-	scale := float32(1 / math.Sqrt(float64(h.HeadDim)))
-	kernel.Scale(p, scale, p)
-	top, sink := kernel.Max(p), h.sinks[head]
-	kernel.SoftmaxSink(p, p, sink)
+	sink := h.sinks[head]
+	top := max(kernel.Max(p), sink)
+	share := 1 / kernel.ExpSink(p, p, sink)
+	kernel.Scale(p, share, p)
 	delta := kernel.Dot(p, ds)
-	for i, w := range p {
-		ds[i] = scale * w * (ds[i] - delta)
-	}
-	if sink > top {
-		return -delta * (1 - kernel.Sum(p))
-	}
-	// The sink's weight over that of the likeliest key is exp(sink - top).
-	return -delta * kernel.Max(p) * float32(math.Exp(float64(sink-top)))
-}
-
-// turn transposes: dst[c][r] = src[r][c].
-//
-// Shapes: src [rows, cols] with row stride lds, dst [cols, rows] with ldd.
-func turn(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	for r := range rows {
-		row := src[r*lds : r*lds+cols]
-		for c, v := range row {
-			dst[c*ldd+r] = v
-		}
-	}
+	kernel.Mul(ds, ds, p)
+	kernel.Axpy(-delta, p, ds)
+	return -delta * share * float32(math.Exp(float64(sink-top)))
 }

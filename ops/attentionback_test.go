@@ -51,8 +51,8 @@ func TestAttentionGradient(t *testing.T) {
 		{Attention{Heads: 1, KVHeads: 1, HeadDim: 2}, 1},
 		{Attention{Heads: 4, KVHeads: 2, HeadDim: 6}, 9},
 		{Attention{Heads: 3, KVHeads: 1, HeadDim: 5, Window: 4}, 11},
-		{Attention{Heads: 2, KVHeads: 2, HeadDim: 8}, backRows + 7},
-		{Attention{Heads: 2, KVHeads: 1, HeadDim: 8, Window: 20}, 2*backRows + 1},
+		{Attention{Heads: 2, KVHeads: 2, HeadDim: 8}, 2*vectorFloats + 7},
+		{Attention{Heads: 2, KVHeads: 1, HeadDim: 8, Window: 20}, backRows + 9},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			o, tokens := c.o, c.tokens

@@ -109,28 +109,11 @@ func routerByLogits(_ gorgonia.Nodes, out, grad *gorgonia.Node) (*gorgonia.Node,
 // swigluByInput is the derivative of SwiGLU by the interleaved gate and up. A
 // clamp passes nothing where it acts.
 func swigluByInput(limit float32) graph.Derivative {
-	const alpha = 1.702
 	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-		n := in[0].Shape()[1] * in[0].Shape()[2] / 2
-		return gorgonia.ApplyOp(rowFunction("swiglu by input", fmt.Sprintf("limit=%g", limit), []int{3, 3}, 1, n,
-			func(dst, e []float32, in [][]float32) {
-				dy, x := in[0], in[1]
-				for i := range e {
-					e[i] = -alpha * min(x[2*i], limit)
-				}
-				kernel.Exp(e, e)
-				for i, d := range dy {
-					gate, up := min(x[2*i], limit), min(max(x[2*i+1], -limit), limit)
-					s := 1 / (1 + e[i])
-					dst[2*i], dst[2*i+1] = 0, 0
-					if x[2*i] < limit {
-						dst[2*i] = d * (up + 1) * s * (1 + alpha*gate*(1-s))
-					}
-					if u := x[2*i+1]; -limit < u && u < limit {
-						dst[2*i+1] = d * gate * s
-					}
-				}
-			}), grad, in[0])
+		o := rowFunction("swiglu by input", fmt.Sprintf("limit=%g", limit), []int{3, 3}, 1, 0,
+			func(dst, _ []float32, in [][]float32) { kernel.SwiGLUBack(dst, in[0], in[1], limit) })
+		o.Reuses = []int{1} // the largest value of a layer
+		return gorgonia.ApplyOp(o, grad, in[0])
 	}
 }
 

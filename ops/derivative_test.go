@@ -81,8 +81,8 @@ func gradients(t *testing.T, threads int, in inputs, declare func(b *graph.Build
 	if err := b.Err(); err != nil {
 		t.Fatal(err)
 	}
-	grads, err := gorgonia.Grad(cost, wrt...)
-	if err != nil {
+	grads := b.Grad(cost, wrt...)
+	if err := b.Err(); err != nil {
 		t.Fatal(err)
 	}
 	cpu := graph.NewCPU(threads)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/seed-796a8800/tritium/graph"
-	"github.com/seed-796a8800/tritium/internal/routing"
 	"github.com/seed-796a8800/tritium/ops/internal/kernel"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -40,75 +39,27 @@ func ExpertProduct(b *graph.Builder, name string, active int, x, routing, w, bia
 // expertShape makes the steps of an expert product and of its derivatives.
 type expertShape struct{ active int }
 
-// expertScratch is what those steps share.
-type expertScratch struct {
-	x, y []float32 // rows sorted by expert: [T·A, In], [T·A, Out]
-	products
-}
-
-// expertRows sorts rows by expert into the scratch memory and back.
-type expertRows struct {
-	as *routing.Assignment
-	*expertScratch
-}
-
-func (s *expertShape) rows(a *graph.Args, experts, in, out int) expertRows {
-	m := graph.Shared[expertScratch](a)
-	n := a.MaxRows * s.active
-	m.x, m.y = grow(m.x, n*in), grow(m.y, n*out)
-	return expertRows{routing.New(a.MaxRows, experts, s.active), m}
-}
-
-// gather sorts rows by expert: of token t, or of its slots where there is one
-// row for each.
-func (m expertRows) gather(cpu *graph.CPU, dst, src []float32, width int, perSlot bool) {
-	cpu.Parallel(m.entries(), func(_, i int) {
-		row := m.row(i, perSlot)
-		copy(dst[i*width:(i+1)*width], src[row*width:(row+1)*width])
-	})
-}
-
-// entries is the number of (token, active expert) pairs.
-func (m expertRows) entries() int { return int(m.as.Start[m.as.Experts]) }
-
-func (m expertRows) row(entry int, perSlot bool) int {
-	t := int(m.as.Tokens[entry])
-	if perSlot {
-		return t*m.as.Slots + int(m.as.Slot[entry])
-	}
-	return t
-}
-
-// scatter undoes gather for rows that are one for each slot; slots without an
-// expert are zero.
-func (m expertRows) scatter(cpu *graph.CPU, dst, src []float32, width, tokens int) {
-	if m.entries() < tokens*m.as.Slots {
-		clear(dst[:tokens*m.as.Slots*width])
-	}
-	cpu.Parallel(m.entries(), func(_, i int) {
-		row := m.row(i, true)
-		copy(dst[row*width:(row+1)*width], src[i*width:(i+1)*width])
-	})
-}
-
 func (s *expertShape) forward(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 	x, routed, w, bias := a.In[0].Float32s(), a.In[1].Float32s(), a.In[2].Float32s(), a.In[3].Float32s()
 	shape := a.In[2].Shape()
 	out, in, perSlot := shape[1], shape[2], len(a.In[0].Shape()) == 3
-	m := s.rows(a, shape[0], in, out)
+	m := s.rows(a, cpu, shape[0], in, out)
 	return func(b *graph.Batch) error {
-		rows := b.Active(a.Rows)
-		if err := m.as.Build(routed, rows); err != nil {
+		if err := m.build(routed, b.Active(a.Rows)); err != nil {
 			return err
 		}
-		m.gather(cpu, m.x, x, in, perSlot)
-		for _, e := range m.as.Active {
-			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
-			y, e := m.y[lo*out:hi*out], int(e)
-			cpu.Parallel(hi-lo, func(_, i int) { copy(y[i*out:(i+1)*out], bias[e*out:(e+1)*out]) })
-			mulNT(cpu, y, out, m.x[lo*in:], in, w[e*out*in:], hi-lo, out, in, true)
-		}
-		m.scatter(cpu, a.Out.Float32s(), m.y, out, rows)
+		m.clearIdle(a.Out.Float32s(), out)
+		blocks := m.cut(m.as.Active, out)
+		cpu.Parallel(len(blocks), func(worker, i int) {
+			k, room := &blocks[i], &m.workers[worker]
+			m.gather(room.x, x, in, k, perSlot)
+			width := k.right - k.left
+			for r := range k.hi - k.lo {
+				copy(room.y[r*width:(r+1)*width], bias[k.expert*out+k.left:])
+			}
+			kernel.MatMulNT(room.y, width, room.x, in, w[(k.expert*out+k.left)*in:], in, k.hi-k.lo, width, in, true)
+			m.scatter(a.Out.Float32s(), room.y, out, k)
+		})
 		return nil
 	}, nil
 }
@@ -129,37 +80,84 @@ func (s *expertShape) byInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgo
 	}, grad, in[1], in[2])
 }
 
+// expertFloats is how much scratch memory the experts that are computed at the
+// same time may take, where one alone does not need more.
+const expertFloats = 8 << 20
+
 func (s *expertShape) inputStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (graph.Step, error) {
 	dy, routed, w, dx := a.In[0].Float32s(), a.In[1].Float32s(), a.In[2].Float32s(), a.Out.Float32s()
 	shape := a.In[2].Shape()
 	out, in := shape[1], shape[2]
-	m := s.rows(a, shape[0], in, out)
-	m.b = grow(m.b, out*in)
+	m := s.rows(a, cpu, shape[0], out, in)
+	m.b = grow(m.b, min(shape[0], max(1, expertFloats/(out*in)))*out*in)
+	if !perSlot {
+		m.a = grow(m.a, min(a.MaxRows*s.active, max(a.MaxRows, expertFloats/in))*in)
+	}
 	return func(b *graph.Batch) error {
 		rows := b.Active(a.Rows)
-		if err := m.as.Build(routed, rows); err != nil {
+		if err := m.build(routed, rows); err != nil {
 			return err
 		}
-		m.gather(cpu, m.y, dy, out, true)
-		for _, e := range m.as.Active {
-			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
-			transpose(cpu, m.b, w[int(e)*out*in:], out, in)
-			mulNT(cpu, m.x[lo*in:hi*in], in, m.y[lo*out:], out, m.b, hi-lo, in, out, false)
-		}
 		if perSlot {
-			m.scatter(cpu, dx, m.x, in, rows)
-			return nil
+			m.clearIdle(dx, in)
+		} else if m.entries() == 0 {
+			clear(dx[:rows*in])
 		}
-		clear(dx[:rows*in])
-		for _, e := range m.as.Active { // no token has an expert twice
-			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
-			cpu.Parallel(hi-lo, func(_, i int) {
-				y := dx[int(m.as.Tokens[lo+i])*in:][:in]
-				kernel.Add(y, y, m.x[(lo+i)*in:(lo+i+1)*in])
+		m.groups(func(experts, entries int) bool {
+			return experts*out*in <= len(m.b) && (perSlot || entries*in <= len(m.a))
+		}, func(experts []int32) {
+			turned := m.turnWeights(cpu, w, experts, out, in)
+			first := int(m.as.Start[experts[0]])
+			blocks := m.cut(experts, in)
+			cpu.Parallel(len(blocks), func(worker, i int) {
+				k, room := &blocks[i], &m.workers[worker]
+				m.gather(room.x, dy, out, k, true)
+				wt, width := turned[k.place*out*in+k.left*out:], k.right-k.left
+				if !perSlot {
+					kernel.MatMulNT(m.a[(k.lo-first)*in+k.left:], in, room.x, out, wt, out, k.hi-k.lo, width, out, false)
+					return
+				}
+				kernel.MatMulNT(room.y, width, room.x, out, wt, out, k.hi-k.lo, width, out, false)
+				m.scatter(dx, room.y, in, k)
 			})
-		}
+			if !perSlot {
+				m.sumSlots(cpu, dx, in, rows, first, int(m.as.Start[experts[len(experts)-1]+1]))
+			}
+		})
 		return nil
 	}, nil
+}
+
+// turnWeights transposes the weights of some experts.
+//
+// Shapes: w [E, Out, In] -> [len(experts), In, Out].
+func (m *expertRows) turnWeights(cpu *graph.CPU, w []float32, experts []int32, out, in int) []float32 {
+	parts := (out + transposeRows - 1) / transposeRows
+	cpu.Parallel(len(experts)*parts, func(_, i int) {
+		e, first := i/parts, i%parts*transposeRows
+		kernel.Transpose(m.b[e*out*in+first:], out, w[(int(experts[e])*out+first)*in:], in, min(transposeRows, out-first), in)
+	})
+	return m.b
+}
+
+// sumSlots adds to every token what entries [from, to) have in m.a for it, in
+// increasing order of expert. It starts from zero with the first entries.
+//
+// Shapes: dx [T, width], m.a [to-from, width].
+func (m *expertRows) sumSlots(cpu *graph.CPU, dx []float32, width, tokens, from, to int) {
+	cpu.Parallel((tokens+transposeRows-1)/transposeRows, func(_, i int) {
+		for t := i * transposeRows; t < min(tokens, (i+1)*transposeRows); t++ {
+			y := dx[t*width : (t+1)*width]
+			if from == 0 {
+				clear(y)
+			}
+			for _, entry := range m.entryOf[t*m.as.Slots : (t+1)*m.as.Slots] {
+				if at := int(entry); from <= at && at < to {
+					kernel.Add(y, y, m.a[(at-from)*width:(at-from+1)*width])
+				}
+			}
+		}
+	})
 }
 
 // byWeight is dW[e] = Σ_t dyᵀ·x.
@@ -178,23 +176,54 @@ func (s *expertShape) byWeight(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorg
 func (s *expertShape) weightStep(a *graph.Args, cpu *graph.CPU, perSlot bool) (graph.Step, error) {
 	dy, routed, x, dw := a.In[0].Float32s(), a.In[1].Float32s(), a.In[2].Float32s(), a.Out.Float32s()
 	experts, out, in := a.Out.Shape()[0], a.Out.Shape()[1], a.Out.Shape()[2]
-	m := s.rows(a, experts, in, out)
-	m.a, m.b = grow(m.a, a.MaxRows*out), grow(m.b, a.MaxRows*in)
+	m := s.rows(a, cpu, experts, 0, 0)
+	// Room for the transposed rows of some experts, of any one at least; see lead.
+	tokens := min(a.MaxRows*s.active+2*vectorFloats*experts, max(lead(a.MaxRows), expertFloats/(in+out)))
+	m.a, m.b = grow(m.a, tokens*out), grow(m.b, tokens*in)
 	return func(b *graph.Batch) error {
-		if err := m.as.Build(routed, b.Active(a.Rows)); err != nil {
+		if err := m.build(routed, b.Active(a.Rows)); err != nil {
 			return err
 		}
-		m.gather(cpu, m.x, x, in, perSlot)
-		m.gather(cpu, m.y, dy, out, true)
-		clear(dw) // of experts without tokens
-		for _, e := range m.as.Active {
-			lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
-			transpose(cpu, m.a, m.y[lo*out:], hi-lo, out)
-			transpose(cpu, m.b, m.x[lo*in:], hi-lo, in)
-			mulNT(cpu, dw[int(e)*out*in:int(e+1)*out*in], in, m.a, hi-lo, m.b, out, in, hi-lo, false)
+		for e := range experts {
+			if m.as.Start[e] == m.as.Start[e+1] {
+				clear(dw[e*out*in : (e+1)*out*in])
+			}
 		}
+		m.groups(func(experts, entries int) bool {
+			return entries+2*vectorFloats*experts <= tokens || experts == 1
+		}, func(experts []int32) {
+			ps := m.products(cpu, experts, dw, dy, x, out, in, perSlot)
+			each := ps[0].blocks()
+			cpu.Parallel(len(ps)*each, func(_, i int) { ps[i/each].block(i%each, productDepth) })
+		})
 		return nil
 	}, nil
+}
+
+// products transposes the rows of some experts and returns the products that
+// give the derivatives by their weights.
+//
+// Shapes: dw [E, Out, In], dy [T, A, Out], x [T, In] or [T, A, In].
+func (m *expertRows) products(cpu *graph.CPU, experts []int32, dw, dy, x []float32, out, in int, perSlot bool) []product {
+	m.list = m.list[:0]
+	at := 0
+	for _, e := range experts {
+		n := int(m.as.Start[e+1] - m.as.Start[e])
+		p := product{dst: dw[int(e)*out*in:], ldd: in, a: m.a[at*out:], lda: lead(n), b: m.b[at*in:], ldb: lead(n),
+			m: out, n: in, k: roundUp(n, vectorFloats)}
+		m.list = append(m.list, p.cut(cpu, len(experts)))
+		pad(p.a, out, n)
+		pad(p.b, in, n)
+		at += lead(n)
+	}
+	blocks := m.cut(experts, 1)
+	cpu.Parallel(len(blocks), func(_, i int) {
+		k := &blocks[i]
+		p, first := &m.list[k.place], k.lo-int(m.as.Start[k.expert])
+		kernel.GatherTranspose(p.a[first:], p.lda, dy, out, m.rowOf[k.lo:k.hi], out)
+		kernel.GatherTranspose(p.b[first:], p.ldb, x, in, m.sources(k, perSlot), in)
+	})
+	return m.list
 }
 
 // byBias is dbias[e] = Σ_t dy.
@@ -206,16 +235,21 @@ func (s *expertShape) byBias(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgon
 		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 			dy, routed, db := a.In[0].Float32s(), a.In[1].Float32s(), a.Out.Float32s()
 			experts, out := a.Out.Shape()[0], a.Out.Shape()[1]
-			m := s.rows(a, experts, 0, out)
+			m := s.rows(a, cpu, experts, 0, 0)
+			parts := (out + sumColumns - 1) / sumColumns
 			return func(b *graph.Batch) error {
-				if err := m.as.Build(routed, b.Active(a.Rows)); err != nil {
+				if err := m.build(routed, b.Active(a.Rows)); err != nil {
 					return err
 				}
-				m.gather(cpu, m.y, dy, out, true)
-				for e := range experts {
-					lo, hi := int(m.as.Start[e]), int(m.as.Start[e+1])
-					sumRows(cpu, db[e*out:(e+1)*out], m.y[lo*out:], hi-lo)
-				}
+				cpu.Parallel(experts*parts, func(_, i int) {
+					e, lo := i/parts, i%parts*sumColumns
+					hi := min(out, lo+sumColumns)
+					sum := db[e*out+lo : e*out+hi]
+					clear(sum)
+					for _, r := range m.rowOf[m.as.Start[e]:m.as.Start[e+1]] {
+						kernel.Add(sum, sum, dy[int(r)*out+lo:int(r)*out+hi])
+					}
+				})
 				return nil
 			}, nil
 		},

@@ -28,6 +28,8 @@ type kvCache struct {
 	capacity int // positions
 	length   int // tokens stored and not forgotten
 	first    int // the earliest position that has not been overwritten
+
+	kept *kvCache // what a ring was when Keep was called; nil: it was not
 }
 
 func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }
@@ -67,9 +69,15 @@ func spread[T any](x []T, rows, from, to int) []T {
 }
 
 // Truncate forgets the tokens at positions n and later. A ring can do that as
-// long as it has what position n sees.
+// long as it has what position n sees, or had it kept.
 func (c *kvCache) Truncate(n int) error {
+	if c.kept != nil && n < c.kept.length {
+		c.kept = nil
+	}
 	if c.window > 0 && n > 0 && n < c.length && max(0, n-c.window+1) < c.first {
+		if c.kept != nil && n == c.kept.length {
+			return c.restore()
+		}
 		return fmt.Errorf("ops: a sliding window of %d has overwritten what position %d sees", c.window, n)
 	}
 	c.length = min(c.length, n)
@@ -79,11 +87,29 @@ func (c *kvCache) Truncate(n int) error {
 	return nil
 }
 
+// Keep copies a ring. What is not a ring forgets nothing by itself.
+func (c *kvCache) Keep() {
+	if c.window > 0 {
+		c.kept = c.clone()
+	}
+}
+
+// restore makes the ring what was kept, with the room that it has now.
+func (c *kvCache) restore() error {
+	kept, capacity := c.kept, c.capacity
+	*c = *kept.clone()
+	c.kept = kept
+	return c.Reserve(capacity)
+}
+
 // Fork returns an independent copy.
-func (c *kvCache) Fork() (graph.State, error) {
+func (c *kvCache) Fork() (graph.State, error) { return c.clone(), nil }
+
+// clone returns a copy that keeps nothing.
+func (c *kvCache) clone() *kvCache {
 	f := *c
-	f.k, f.v, f.int8 = slices.Clone(c.k), slices.Clone(c.v), c.int8.clone()
-	return &f, nil
+	f.k, f.v, f.int8, f.kept = slices.Clone(c.k), slices.Clone(c.v), c.int8.clone(), nil
+	return &f
 }
 
 // slot is where a position is.

@@ -62,7 +62,7 @@ func (c *kvCache) Load(r io.Reader, tokens int) error {
 
 func (c *kvCache) load(r io.Reader, tokens int) error {
 	var h cacheHeader
-	c.first, c.length = 0, 0
+	c.first, c.length, c.kept = 0, 0, nil
 	if err := binary.Read(r, binary.LittleEndian, &h); err != nil {
 		return short(err)
 	}

@@ -71,7 +71,13 @@ func Divergence(b *graph.Builder, name string, logits, target *gorgonia.Node) *g
 			return tensor.Shape{in[0][0]}, nil
 		},
 		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-			do := func(_, t int) { a.Out.Float32s()[t] = divergence(rowOf(a.In[0], t), rowOf(a.In[1], t)) }
+			room := make([][]float32, cpu.Threads())
+			for w := range room {
+				room[w] = make([]float32, 2*a.In[0].Shape()[1])
+			}
+			do := func(worker, t int) {
+				a.Out.Float32s()[t] = divergence(rowOf(a.In[0], t), rowOf(a.In[1], t), room[worker])
+			}
 			return func(b *graph.Batch) error {
 				cpu.Parallel(b.Active(a.Rows), do)
 				return nil
@@ -81,14 +87,24 @@ func Divergence(b *graph.Builder, name string, logits, target *gorgonia.Node) *g
 	}, logits, target)
 }
 
-func divergence(logits, target []float32) float32 {
-	top, want := kernel.Max(logits), kernel.Max(target)
-	var z, wantZ, dot float64
+// divergence takes room for the logits of both below their largest, and for
+// their exponentials.
+//
+// Shapes: logits and target [V], room [2·V].
+func divergence(logits, target, room []float32) float32 {
+	p, q := room[:len(target)], room[len(target):2*len(target)]
+	want, top := kernel.Max(target), kernel.Max(logits)
 	for i, l := range target {
-		p := math.Exp(float64(l - want))
-		wantZ += p
-		z += math.Exp(float64(logits[i] - top))
-		dot += p * float64(l-want-(logits[i]-top))
+		p[i], q[i] = l-want, logits[i]-top
+	}
+	kernel.Exp(p, p)
+	kernel.Exp(q, q)
+	var wantZ, z, dot float64
+	for i, l := range target {
+		w := float64(p[i])
+		wantZ += w
+		z += float64(q[i])
+		dot += float64(w * float64(l-want-(logits[i]-top)))
 	}
 	return float32(dot/wantZ - math.Log(wantZ) + math.Log(z))
 }

@@ -49,7 +49,7 @@ func productByInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, 
 			s := graph.Shared[products](a)
 			s.b = grow(s.b, out*in)
 			return func(b *graph.Batch) error {
-				transpose(cpu, s.b, a.In[1].Float32s(), out, in)
+				transpose(cpu, s.b, out, a.In[1].Float32s(), out, in)
 				mulNT(cpu, a.Out.Float32s(), in, a.In[0].Float32s(), out, s.b, b.Active(a.Rows), in, out, false)
 				return nil
 			}, nil
@@ -76,7 +76,7 @@ func (d Dense) byInput(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Nod
 				for row := 0; row < out; row += frozenRows {
 					n := min(frozenRows, out-row)
 					cpu.Parallel(n, func(_, i int) { d.Weight.DecodeRows(s.a[i*width:(i+1)*width], row+i, 1) })
-					transpose(cpu, s.b, s.a, n, width)
+					transpose(cpu, s.b, n, s.a, n, width)
 					mulNT(cpu, dx, width, dy[row:], out, s.b, t, width, n, row > 0)
 				}
 				return nil
@@ -93,12 +93,9 @@ func productByWeight(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node,
 		OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
 			out, in := a.In[0].Shape()[1], a.In[1].Shape()[1]
 			s := graph.Shared[products](a)
-			s.a, s.b = grow(s.a, a.MaxRows*out), grow(s.b, a.MaxRows*in)
+			s.a, s.b = grow(s.a, lead(a.MaxRows)*out), grow(s.b, lead(a.MaxRows)*in)
 			return func(b *graph.Batch) error {
-				t := b.Active(a.Rows)
-				transpose(cpu, s.a, a.In[0].Float32s(), t, out)
-				transpose(cpu, s.b, a.In[1].Float32s(), t, in)
-				mulNT(cpu, a.Out.Float32s(), in, s.a, t, s.b, out, in, t, false)
+				mulTN(cpu, s, a.Out.Float32s(), a.In[0].Float32s(), a.In[1].Float32s(), b.Active(a.Rows), out, in)
 				return nil
 			}, nil
 		},
@@ -123,13 +120,15 @@ func sumRowsOf(_ gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error)
 //
 // Shapes: x [rows, N], dst [N].
 func sumRows(cpu *graph.CPU, dst, x []float32, rows int) {
-	const columns = 64
 	n := len(dst)
-	cpu.Parallel((n+columns-1)/columns, func(_, i int) {
-		lo, hi := i*columns, min(n, (i+1)*columns)
+	cpu.Parallel((n+sumColumns-1)/sumColumns, func(_, i int) {
+		lo, hi := i*sumColumns, min(n, (i+1)*sumColumns)
 		clear(dst[lo:hi])
 		for t := range rows {
 			kernel.Add(dst[lo:hi], dst[lo:hi], x[t*n+lo:t*n+hi])
 		}
 	})
 }
+
+// sumColumns is how many columns of a sum of rows a thread takes at a time.
+const sumColumns = 128

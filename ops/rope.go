@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/ops/internal/kernel"
@@ -102,21 +103,22 @@ func (o *rope) Prepare(a *graph.Args) (graph.Step, error) {
 	}
 	x, out := a.In[0].Float32s(), a.Out.Float32s()
 	w, half := a.Out.Shape()[1], len(o.InvFreq)
-	angles := make([][]float32, cpu.Threads()) // [2][D/2] a worker: cosines, sines
-	for i := range angles {
-		angles[i] = make([]float32, 2*half)
+	known := o.firstAngles(a)
+	rooms := make([][]float32, cpu.Threads()) // [3][D/2] a worker, for other positions
+	for i := range rooms {
+		rooms[i] = make([]float32, 3*half)
 	}
 	positions := make([]int32, a.MaxRows)
 	do := func(worker, t int) {
-		cos, sin := angles[worker][:half], angles[worker][half:]
-		for i, f := range o.InvFreq {
-			// The product is rounded to float32, as the reference does; it
-			// matters at long positions.
-			s, c := math.Sincos(float64(float32(positions[t]) * f))
-			if o.inverse {
-				s = -s
-			}
-			cos[i], sin[i] = float32(c)*o.Scale, float32(s)*o.Scale
+		angles, at := rooms[worker], int(positions[t])*3*half
+		if at+3*half <= len(known) {
+			angles = known[at : at+3*half]
+		} else {
+			o.angles(angles, positions[t])
+		}
+		cos, sin := angles[:half], angles[half:2*half]
+		if o.inverse {
+			sin = angles[2*half:]
 		}
 		for at := t * w; at < (t+1)*w; at += 2 * half {
 			kernel.Rope(out[at:at+2*half], x[at:at+2*half], cos, sin)
@@ -131,4 +133,44 @@ func (o *rope) Prepare(a *graph.Args) (graph.Step, error) {
 		cpu.Parallel(b.Rows(), do)
 		return nil
 	}, nil
+}
+
+// angles computes the cosines and sines of one position, and the sines of the
+// rotation back.
+//
+// Shapes: dst [3][D/2].
+func (r Rotary) angles(dst []float32, position int32) {
+	half := len(r.InvFreq)
+	for i, f := range r.InvFreq {
+		// The product is rounded to float32, as the reference does; it matters at
+		// long positions.
+		s, c := math.Sincos(float64(float32(position) * f))
+		dst[i], dst[half+i] = float32(c)*r.Scale, float32(s)*r.Scale
+		dst[2*half+i] = -dst[half+i]
+	}
+}
+
+// firstAngles are the angles of as many positions as a plan has rows, which is
+// where training and the first run of a sequence are. All rotary embeddings of
+// a plan that are alike share them.
+//
+// Shapes: [MaxRows][3][D/2].
+func (r Rotary) firstAngles(a *graph.Args) []float32 {
+	type tables struct {
+		of   []Rotary
+		data [][]float32
+	}
+	t := graph.Shared[tables](a)
+	for i, other := range t.of {
+		if other.Scale == r.Scale && slices.Equal(other.InvFreq, r.InvFreq) {
+			return t.data[i]
+		}
+	}
+	n := 3 * len(r.InvFreq)
+	data := make([]float32, a.MaxRows*n)
+	for p := range a.MaxRows {
+		r.angles(data[p*n:(p+1)*n], int32(p))
+	}
+	t.of, t.data = append(t.of, r), append(t.data, data)
+	return data
 }

@@ -10,6 +10,7 @@ import (
 type parameter struct {
 	name        string
 	value, grad []float32
+	latent      bool    // weights that are rounded
 	rate        float32 // relative to the run's
 	positive    bool    // kept above a tenth of where it started
 	floor       []float32

@@ -45,6 +45,7 @@ type batch struct {
 	w                       []float32 // [rows, In]
 	codes                   []int8    // [rows, In]
 	scales                  []float32 // [rows, groups]
+	prices                  []float64 // [rows, groups], of codes that are not 0; nil is free, see FitOptions.DeadZone
 }
 
 func (b *batch) fit(method Method, f *feedback, passes int) {
@@ -80,8 +81,9 @@ func (b *batch) stage1() {
 		first, n := b.span(i % b.groups)
 		at := i/b.groups*b.in + first
 		w := b.w[at:][:n]
-		b.scales[i] = stage1Scale(w, b.order[:n])
-		encodeTernary(b.codes[at:][:n], w, b.scales[i])
+		price := b.price(i)
+		b.scales[i] = stage1Scale(w, b.order[:n], price)
+		encodePriced(b.codes[at:][:n], w, b.scales[i], price)
 	}
 }
 

@@ -8,11 +8,12 @@ import "github.com/seed-796a8800/tritium/ops"
 const descentMargin = 1e-3
 
 // descend improves the codes and scales of a batch of rows by coordinate
-// descent on (w - ŵ)·H·(w - ŵ)ᵀ. With r = (w - ŵ)·H, for each column in order
+// descent on (w - ŵ)·H·(w - ŵ)ᵀ + Σ price·H_jj·|t_j|. With r = (w - ŵ)·H, for each column
+// in order
 //
-//	t_j ← the code nearest to (ŵ_j + r_j/H_jj) / a
+//	t_j ← the t that minimises a²·(u - t)² + price·|t|, u = (ŵ_j + r_j/H_jj) / a
 //
-// and after each group the closed-form scale for the codes it then has
+// which without a price is the code nearest to u, and after each group the closed-form scale for the codes it then has
 //
 //	a ← a + (r_G·t_G) / (t_G·H_GG·t_Gᵀ)
 //
@@ -57,12 +58,12 @@ func (b *batch) descendCodes(g int) bool {
 		i := row*b.in + j
 		old := b.codes[i]
 		u := float32(old) + r*b.inverse[j]/a
-		t := nearestTernary(u)
+		rho := float32(b.price(row*b.groups+g)) / (a * a)
+		t := pricedTernary(u, rho)
 		if t == old {
 			return 0
 		}
-		before, after := u-float32(old), u-float32(t)
-		if before*before-after*after < descentMargin {
+		if cost(u, rho, old)-cost(u, rho, t) < descentMargin {
 			return 0
 		}
 		changed = true

@@ -59,25 +59,21 @@ func (t *teacher) logits(tokens []int32) ([]float32, error) {
 // the text goes on with is not looked at.
 //
 // Shapes: tokens [windows·window].
-func distillation(model *trainable, t *teacher, tokens []int32) goal {
+func distillation(model *trainable, t *teacher, p pool, tokens []int32, original string) goal {
 	c := model.config
 	return goal{
-		windows: len(tokens) / t.window, window: t.window,
+		model: model, pool: p, window: t.window,
 		declare: func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error) {
 			ids, want := b.Input("tokens", tensor.Int32, rows), b.Input("target", tensor.Float32, rows, c.Vocab)
 			loss = ops.Divergence(b, "loss", gptoss.Declare(b, *c, model, ids), want)
-			for layer := range c.Layers {
-				ps, ns, err := model.parametersOf(b, layer)
-				if err != nil {
-					return nil, nil, nil, nil, fmt.Errorf("layer %d: %w", layer, err)
-				}
-				params, nodes = append(params, ps...), append(nodes, ns...)
+			if params, nodes, err = model.parametersOf(b, 0, c.Layers); err != nil {
+				return nil, nil, nil, nil, err
 			}
 			norm, ok := b.Lookup(gptoss.FinalNormName)
 			if !ok {
 				return nil, nil, nil, nil, fmt.Errorf("quantize: the declaration has no parameter %s", gptoss.FinalNormName)
 			}
-			params = append(params, parameter{name: gptoss.FinalNormName, value: model.Vector(gptoss.FinalNormName), rate: othersRate})
+			params = append(params, parameter{name: gptoss.FinalNormName, value: model.Vector(gptoss.FinalNormName)})
 			return loss, gorgonia.Nodes{ids, want}, params, append(nodes, norm), nil
 		},
 		load: func(in []graph.Buffer, windows []int) error {
@@ -89,5 +85,6 @@ func distillation(model *trainable, t *teacher, tokens []int32) goal {
 			copy(in[1].Float32s(), logits)
 			return err
 		},
+		source: func() any { return []any{"distillation", original, hashTokens(tokens)} },
 	}
 }

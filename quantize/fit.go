@@ -22,15 +22,18 @@ const (
 	// Reconstruct is pt-bitnet, then training of each layer against the
 	// original's output.
 	Reconstruct Method = "reconstruct"
+	// Distill is reconstruct, then training of all layers together against the
+	// original's next-token distribution.
+	Distill Method = "distill"
 )
 
 // Methods returns all methods, cheapest first.
 func Methods() []Method {
-	return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent, Reconstruct}
+	return []Method{AbsMean, Stage1, PTBitNet, GPTQ, GPTQWithDescent, Reconstruct, Distill}
 }
 
 // Trains says whether the method trains what it has fitted.
-func (m Method) Trains() bool { return m == Reconstruct }
+func (m Method) Trains() bool { return m == Reconstruct || m == Distill }
 
 // start is the method that fits what another trains.
 func (m Method) start() Method {
@@ -59,6 +62,14 @@ func ParseMethod(name string) (Method, error) {
 type FitOptions struct {
 	Damp   float64 // added to the diagonal of H, as a fraction of its mean; default 0.01
 	Passes int     // most passes of coordinate descent; default 8, it stops at a fixed point
+	// DeadZone prices codes that are not 0, so that fewer bits store the others:
+	// half the width of what becomes 0, in units of the scale, from .5, which is
+	// no price and the default, to 1. What is then minimised is
+	//
+	//	Σ (w - ŵ)·H·(w - ŵ)ᵀ + (2·DeadZone - 1)·Σ a²·H_jj over codes that are not 0
+	//
+	// with a the scale of stage 1 of the code's group.
+	DeadZone float64
 }
 
 // The defaults of FitOptions.
@@ -112,6 +123,9 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 	if err := checkProblem(w, out, in, group, m, method); err != nil {
 		return Fit{}, err
 	}
+	if err := opt.CheckDeadZone(method); err != nil {
+		return Fit{}, err
+	}
 	group, method = min(group, in), method.start()
 	var h []float32 // nil stands for the identity
 	if m != nil {
@@ -140,6 +154,7 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 			scratch: s, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
 			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups : hi*groups],
 		}
+		b.setPrices(opt.DeadZone)
 		b.fit(method, &f.feedback, opt.Passes)
 		b.computeErrors()
 		b.energies(energy[lo:hi], b.errors)

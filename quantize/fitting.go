@@ -147,11 +147,13 @@ func (r *run) quantizeTables() error {
 		if _, ok := r.formats[name]; !ok {
 			continue
 		}
-		m, err := r.writeIntegers(p, name == gptoss.EmbeddingName)
+		m, err := r.writeIntegers(p, name == gptoss.EmbeddingName || r.opt.endToEnd())
 		if err != nil {
 			return fmt.Errorf("quantize: %s: %w", name, err)
 		}
-		if m != nil {
+		if name == gptoss.HeadName {
+			r.head = m
+		} else {
 			r.weights.embedding = m
 		}
 		r.meter.add("quantizing "+name, fitWork(r.opt, p))

@@ -37,18 +37,22 @@ func NewForecast(c gptoss.Config, o Options, tokens int) (Forecast, error) {
 	}
 	f.Bytes += 2 * c.VectorParameters()
 	f.BitsPerWeight = 8 * float64(f.Bytes) / float64(c.Parameters())
-	f.Memory = forecastMemory(c, o, tokens)
-	costs := newCosts(c, o, tokens)
-	perLayer := costs.statistics + costs.output
-	if windows := tokens / o.Window; o.Method.Trains() && windows > 1 {
-		t, err := o.Train.resolve(windows)
-		if err != nil {
+	p := pool{tokens / o.Window, o.SelfText}
+	trains := o.Method.Trains() && p.text > 1
+	if trains {
+		if o, err = o.resolveTraining(p); err != nil {
 			return Forecast{}, err
 		}
-		perLayer += costs.original + float64(t.Steps)*trainWork(c, o, t.Batch)
-		f.Memory += trainMemory(c, o, t, tokens)
+		tokens = o.carry(p).all() * o.Window
 	}
-	f.Work = float64(c.Layers) * perLayer
+	f.Memory = forecastMemory(c, o, tokens)
+	costs := newCosts(c, o, tokens)
+	f.Work = float64(c.Layers) * (costs.statistics + costs.output)
+	if trains {
+		work, memory := forecastTraining(c, o, p)
+		f.Work += work
+		f.Memory = max(f.Memory+memory.layer, memory.whole)
+	}
 	for _, p := range c.ProjectionList() {
 		if fs[p.Name].Kind != "" {
 			f.Work += fitWork(o, p)
@@ -106,20 +110,6 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 		}
 	}
 	return int64(m) + 64<<20 // the program itself
-}
-
-// trainMemory is what training a layer takes beside what fitting it does: two
-// more streams, for every weight its latent value, the fit, two moments and two
-// derivatives, and the values of the nodes of a batch, forward and backward,
-// with what gorgonia's own sums leave to collect. The factors are measured: see
-// TestMemoryForecast.
-func trainMemory(c gptoss.Config, o Options, t TrainOptions, tokens int) int64 {
-	var weights float64
-	for _, p := range c.LayerProjections(0) {
-		weights += float64(p.Parameters())
-	}
-	perToken := float64(12*c.Hidden+6*c.Heads*c.HeadDim) + float64(c.ActiveExperts)*float64(10*c.Intermediate+3*c.Hidden)
-	return int64(4 * (2*float64(tokens*c.Hidden) + 8.25*weights + 3.5*float64(t.Micro*o.Window)*perToken))
 }
 
 // costs are a layer's two passes over the calibration tokens, in float32

@@ -23,14 +23,14 @@ func (b *batch) gptq(f *feedback) {
 		first, n := b.span(g)
 		b.pullErrors(f, g)
 		for row := range b.rows {
-			b.scales[row*b.groups+g] = stage1Scale(b.values[row*b.group:][:n], b.order[:n])
+			b.scales[row*b.groups+g] = stage1Scale(b.values[row*b.group:][:n], b.order[:n], 0)
 		}
 		c.y = b.errors[first:]
 		c.run(b.rows, first, first+n, func(row, j int, x float32) float32 {
 			a := b.scales[row*b.groups+g]
 			var t int8
 			if a != 0 {
-				t = nearestTernary(x / a)
+				t = pricedTernary(x/a, 0)
 			}
 			i := row*b.in + j
 			b.codes[i] = t

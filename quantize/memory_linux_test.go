@@ -79,17 +79,28 @@ func TestMemoryForecast(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = int32(i * 7 % 1000)
 	}
-	for _, method := range []Method{PTBitNet, Reconstruct} {
-		t.Run(string(method), func(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		o    Options
+	}{
+		{"pt-bitnet", Options{Method: PTBitNet}},
+		{"reconstruct", Options{Method: Reconstruct}},
+		{"distill", Options{Method: Distill, SelfText: 8}},
+		{"frozen", Options{Method: Distill, Distill: DistillOptions{FreezeCodes: true}}},
+		{"window", Options{Method: Distill, Distill: DistillOptions{WindowBlocks: 1}}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
 			debug.FreeOSMemory()
 			before, peak := anonymousBytes(t), int64(0)
-			o := Options{Method: method, Train: TrainOptions{Steps: 2, Batch: 8}, Window: 128, Rows: 512,
-				Progress: func(Progress) { peak = max(peak, anonymousBytes(t)) }}
+			o := x.o
+			o.Train, o.Window, o.Rows = TrainOptions{Steps: 2, Batch: 8}, 128, 512
+			o.Distill.Steps, o.Distill.Batch = 2, 8
+			o.Progress = func(Progress) { peak = max(peak, anonymousBytes(t)) }
 			f, err := NewForecast(c.Config(), o, len(tokens))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, string(method)), o); err != nil {
+			if _, err := Run(t.Context(), newCPU(t, 2), c, tokens, filepath.Join(dir, x.name), o); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d MB at the peak, %d MB forecast", (peak-before)>>20, f.Memory>>20)

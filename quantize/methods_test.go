@@ -67,7 +67,7 @@ func TestStage1(t *testing.T) {
 			w[i] = float32(math.Copysign(math.Pow(math.Abs(v), tail), v))
 			wide[i] = float64(w[i])
 		}
-		got := stage1Scale(w, make([]uint32, n))
+		got := stage1Scale(w, make([]uint32, n), 0)
 		want, best := stage1Oracle(wide)
 		if math.Abs(float64(got)-want) > want/2048+1e-7 {
 			t.Fatalf("scale %g, best of all thresholds %g", got, want)
@@ -101,7 +101,7 @@ func TestStage1AgainstGrid(t *testing.T) {
 		grid = min(grid, plainError(w, codes, leastSquaresScale(w, codes)))
 	}
 	codes := make([]int8, n)
-	a := stage1Scale(w, make([]uint32, n))
+	a := stage1Scale(w, make([]uint32, n), 0)
 	encodeTernary(codes, w, a)
 	exact := plainError(w, codes, a)
 	if exact > grid*(1+1e-6) || exact < grid*0.99 {

@@ -11,6 +11,15 @@ type Options struct {
 	Method Method // of the ternary projections; default pt-bitnet
 	Fit    FitOptions
 	Train  TrainOptions // of methods that train
+	// Distill is the last pass of the method distill.
+	Distill DistillOptions
+	// SelfText is how many windows of text the original writes itself, to train
+	// on beside the calibration text: what cures over-fitting and needs no data.
+	SelfText int
+	// Work is a directory where a run leaves what another one with the same inputs
+	// takes up: text that the original wrote, layers that were trained, and the
+	// state of training where it was interrupted. Default: nothing is left.
+	Work string
 	// Bits is what a ternary weight takes without its scale: 2, or 1.6, which is
 	// five weights in a byte.
 	Bits float64 // default 2
@@ -26,6 +35,9 @@ type Options struct {
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.
 	Rows int // default 4 windows
+	// Compress stores codes in about as many bits as they carry, to be expanded
+	// when the model is opened; while the result is written, both are on disk.
+	Compress bool
 	// Progress, if set, is told how far the work is, at least once per
 	// projection and batch. It is called by the goroutine that called Run.
 	Progress func(Progress)
@@ -77,6 +89,9 @@ func (o Options) resolve() (Options, error) {
 	if _, err := o.Fit.resolve(); err != nil {
 		return o, err
 	}
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return o, err
+	}
 	least := map[float64]int{2: 16, 1.6: 80}[o.Bits]
 	switch {
 	case least == 0:
@@ -85,6 +100,12 @@ func (o Options) resolve() (Options, error) {
 		return o, fmt.Errorf("quantize: groups of %d inputs at %g bits: want %d to 65536", o.Group, o.Bits, least)
 	case o.Window < 2:
 		return o, fmt.Errorf("quantize: windows of %d tokens: want at least 2", o.Window)
+	case o.SelfText < 0 || o.SelfText > maxSelfText/o.Window:
+		return o, fmt.Errorf("quantize: %d windows of the original's own text: want 0 to %d", o.SelfText, maxSelfText/o.Window)
+	case o.SelfText > 0 && !o.Method.Trains():
+		return o, fmt.Errorf("quantize: the original's own text is to train on, and %s does not train; choose %s or %s", o.Method, Reconstruct, Distill)
+	case o.Distill.WindowBlocks < 0:
+		return o, fmt.Errorf("quantize: %d layers trained together: want at least 1, or 0 for all", o.Distill.WindowBlocks)
 	case o.Attention != StoreTernary && o.Attention != StoreInt8 && o.Attention != StoreBF16:
 		return o, fmt.Errorf("quantize: attention as %q: choose ternary, int8 or bf16", o.Attention)
 	}

@@ -11,7 +11,9 @@ import (
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/internal/units"
 	"github.com/seed-796a8800/tritium/ops"
+	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // Run quantizes a model and writes the result as a new directory, which
@@ -45,11 +47,16 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 			return nil, fmt.Errorf("quantize: the calibration text has %d tokens, less than one window of %d; give a longer text or a smaller window", len(tokens), o.Window)
 		}
 		r.tokens = tokens[:n]
-		if o.Method.Trains() {
-			if r.opt.Train, err = o.Train.resolve(n / o.Window); err != nil {
-				return nil, err
-			}
+		r.pool = pool{text: n / o.Window, written: o.SelfText}
+		if r.opt, err = o.resolveTraining(r.pool); err != nil {
+			return nil, err
 		}
+	}
+	if o.Work != "" {
+		if r.store, err = units.Open(o.Work); err != nil {
+			return nil, err
+		}
+		defer r.store.Close()
 	}
 	if r.formats, err = formats(r.config, o); err != nil {
 		return nil, err
@@ -100,6 +107,12 @@ type run struct {
 	// Of methods that train.
 	original []float32 // the original's residual stream [tokens, H]
 	dtypes   map[string]safetensors.Dtype
+	store    *units.Store      // nil: nothing is left for another run
+	pool     pool              // windows to train on
+	text     []int32           // their tokens
+	carried  pool              // those of them that the streams carry, in tokens
+	together *together         // layers that are fitted and wait for distillation
+	head     *ternaryop.Matrix // as it is stored, if it is quantized
 }
 
 func (r *run) write(out *atomicfile.Dir) (err error) {
@@ -107,7 +120,11 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.writer, err = safetensors.Create(out.Path(), specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
+	path, err := r.tensorDir(out.Path())
+	if err != nil {
+		return err
+	}
+	if r.writer, err = safetensors.Create(path, specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
 		return err
 	}
 	defer func() {
@@ -144,6 +161,9 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 	if err := r.writer.Commit(); err != nil {
 		return err
 	}
+	if err := r.compressFiles(path, out.Path()); err != nil {
+		return err
+	}
 	if err := r.finish(out.Path()); err != nil {
 		return err
 	}
@@ -153,6 +173,9 @@ func (r *run) write(out *atomicfile.Dir) (err error) {
 // quantizeLayers sends the calibration stream through the layers and fits each
 // on the way.
 func (r *run) quantizeLayers() error {
+	if err := r.gatherText(); err != nil {
+		return err
+	}
 	x, err := r.embed(r.weights.Embedding())
 	if err != nil {
 		return err
@@ -171,7 +194,7 @@ func (r *run) quantizeLayers() error {
 		}
 		debug.FreeOSMemory() // the moments of a layer are the largest thing there is
 	}
-	return nil
+	return r.distill()
 }
 
 // embed returns the residual stream before the first layer, [tokens, H].

@@ -54,6 +54,9 @@ func quantizeNano(t *testing.T, threads int, o Options) string {
 	if o.Train.Steps == 0 {
 		o.Train = TrainOptions{Steps: 2, Batch: 2}
 	}
+	if o.Distill.Steps == 0 {
+		o.Distill.Steps, o.Distill.Batch = 2, 2
+	}
 	if _, err := Run(t.Context(), newCPU(t, threads), c, nanoTokens(t, c, 64*6+10), dir, o); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -10,15 +11,15 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// reconstruction is the goal for one layer: the distance of its output,
-// on the quantized stream, from the original layer's on the original stream,
-// relative to what the layer adds to the stream.
+// reconstruction is the goal for layers that follow each other: the distance of
+// the last one's output, with the quantized stream before the first, from the
+// original's on the original stream, relative to what the layers add to it.
 //
-//	‖layer(x̂) - layer_original(x)‖² / mean ‖layer_original(x) - x̂‖²
+//	‖layers(x̂) - layers_original(x)‖² / mean ‖layers_original(x) - x̂‖²
 //
 // Shapes: x and target [windows·window, H].
-func reconstruction(layer *trainable, index, window int, x, target []float32) goal {
-	h := layer.config.Hidden
+func reconstruction(model *trainable, first, end, window int, p pool, x, target []float32) goal {
+	h := model.config.Hidden
 	n := window * h
 	var sum float64
 	for i, v := range target {
@@ -27,14 +28,15 @@ func reconstruction(layer *trainable, index, window int, x, target []float32) go
 	}
 	norm := sum / float64(len(target)/h)
 	return goal{
-		windows: len(x) / n, window: window,
+		model: model, pool: p, window: window,
 		declare: func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error) {
 			stream, want := b.Input("stream", tensor.Float32, rows, h), b.Input("target", tensor.Float32, rows, h)
-			out := gptoss.DeclareLayer(b, *layer.config, layer, index, stream)
-			loss = ops.SquaredError(b, "loss", norm, out, want)
-			if params, nodes, err = layer.parametersOf(b, index); err != nil {
-				err = fmt.Errorf("layer %d: %w", index, err)
+			out := stream
+			for layer := first; layer < end; layer++ {
+				out = gptoss.DeclareLayer(b, *model.config, model, layer, out)
 			}
+			loss = ops.SquaredError(b, "loss", norm, out, want)
+			params, nodes, err = model.parametersOf(b, first, end)
 			return loss, gorgonia.Nodes{stream, want}, params, nodes, err
 		},
 		load: func(in []graph.Buffer, windows []int) error {
@@ -43,6 +45,13 @@ func reconstruction(layer *trainable, index, window int, x, target []float32) go
 				copy(in[1].Float32s()[i*n:(i+1)*n], target[w*n:(w+1)*n])
 			}
 			return nil
+		},
+		source: func() any {
+			sum := sha256.New()
+			s := stateStream{w: sum}
+			s.floats(x)
+			s.floats(target)
+			return []any{"reconstruction", first, end, fmt.Sprintf("%x", sum.Sum(nil))}
 		},
 	}
 }

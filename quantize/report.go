@@ -17,7 +17,6 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
-	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // ReportName is the file in a ternary model's directory that says how it was
@@ -34,6 +33,7 @@ type Report struct {
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
 	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
+	Distilled     []ReportPass   `json:"distilled,omitempty"`
 	Seconds       float64        `json:"seconds"`
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
@@ -51,11 +51,25 @@ type ReportOptions struct {
 	Tokens    int     `json:"tokens"`
 	Damp      float64 `json:"damp"`
 	Passes    int     `json:"passes"`
+	DeadZone  float64 `json:"dead_zone,omitempty"` // 0: none
+	Compress  bool    `json:"compress,omitempty"`
 	// Of methods that train.
-	Steps int     `json:"steps,omitempty"`
-	Batch int     `json:"batch,omitempty"`
-	Rate  float64 `json:"rate,omitempty"`
-	Seed  uint64  `json:"seed,omitempty"`
+	Steps    int            `json:"steps,omitempty"`
+	Batch    int            `json:"batch,omitempty"`
+	Rate     float64        `json:"rate,omitempty"`
+	Seed     uint64         `json:"seed,omitempty"`
+	SelfText int            `json:"self_text_windows,omitempty"`
+	Distill  *ReportDistill `json:"distill,omitempty"` // of the method distill
+}
+
+// ReportDistill are the options of the last pass of the method distill.
+type ReportDistill struct {
+	Steps        int     `json:"steps"`
+	Batch        int     `json:"batch"`
+	Rate         float64 `json:"rate"`
+	OthersRate   float64 `json:"others_rate"` // relative to it
+	WindowBlocks int     `json:"window_blocks"`
+	FreezeCodes  bool    `json:"freeze_codes"`
 }
 
 // ReportTensor is one projection that was quantized.
@@ -80,11 +94,14 @@ func newReport(r *run) *Report {
 	fit, _ := r.opt.Fit.resolve()
 	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
 		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
-		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes,
-	}, Files: map[string]string{}}
+		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes, DeadZone: fit.DeadZone, Compress: r.opt.Compress,
+	}}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
-		o.Steps, o.Batch, o.Rate, o.Seed = t.Steps, t.Batch, t.Rate, t.Seed
+		o.Steps, o.Batch, o.Rate, o.Seed, o.SelfText = t.Steps, t.Batch, t.Rate, t.Seed, r.opt.SelfText
+	}
+	if d := r.opt.Distill; r.opt.Method == Distill {
+		rep.Options.Distill = &ReportDistill{d.Steps, d.Batch, d.Rate, d.Others, d.WindowBlocks, d.FreezeCodes}
 	}
 	return rep
 }
@@ -133,19 +150,11 @@ func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor, err 
 	return specs, kept, nil
 }
 
-// packedSpecs are the tensors of one quantized projection, in the shapes of
-// their layout: codes [tiles, blocks, 64], scales [tiles, groups, 16], those of
-// experts one after the other.
+// packedSpecs are the tensors of one quantized projection.
 func packedSpecs(p gptoss.Projection, f gptoss.Format) ([]safetensors.Spec, error) {
-	packed, group := f.Packing(p.In)
-	bytes, _, err := ternaryop.Layout(packed, p.Out, p.In, group)
+	codes, scales, err := f.Shapes(p)
 	if err != nil {
 		return nil, err
-	}
-	tiles := (p.Out + 15) / 16
-	codes, scales := []int{tiles, bytes / tiles / 64, 64}, []int{tiles, packed.Cols(p.In) / group, 16}
-	if p.Experts > 0 {
-		codes, scales = append([]int{p.Experts}, codes...), append([]int{p.Experts}, scales...)
 	}
 	return []safetensors.Spec{
 		{Name: p.Name + ".codes", Dtype: safetensors.U8, Shape: codes},
@@ -167,9 +176,22 @@ func (r *run) finish(dir string) error {
 	if err != nil {
 		return err
 	}
-	config = append(config, '\n')
+	if err := copyFiles(r.source.Files(), dir); err != nil {
+		return err
+	}
+	rep := r.report
+	if _, err := r.sourceSHA256(); err != nil {
+		return err
+	}
+	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
+	r.meter.note("hashing the result")
+	return rep.seal(r.ctx, dir, config, r.config.Parameters())
+}
+
+// copyFiles copies the files that a quantized model has in common with its source.
+func copyFiles(from fs.FS, dir string) error {
 	for _, name := range copied {
-		data, err := readRegular(r.source.Files(), name)
+		data, err := readRegular(from, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -180,27 +202,27 @@ func (r *run) finish(dir string) error {
 			return err
 		}
 	}
-	rep := r.report
-	r.meter.note("hashing the source")
-	if rep.SourceSHA256, err = r.source.SHA256(r.ctx); err != nil {
+	return nil
+}
+
+// seal hashes a directory that has everything but its report and its config.json, and writes these, config.json last.
+func (r *Report) seal(ctx context.Context, dir string, config []byte, parameters int64) error {
+	r.Files, r.Bytes = map[string]string{}, 0
+	if err := r.hashFiles(ctx, dir); err != nil {
 		return err
 	}
-	r.meter.note("hashing the result")
-	if err := rep.hashFiles(r.ctx, dir); err != nil {
-		return err
-	}
+	config = append(config, '\n')
 	sum := sha256.Sum256(config)
-	rep.Files[configName] = hex.EncodeToString(sum[:])
-	rep.BitsPerWeight = 8 * float64(rep.Bytes) / float64(r.config.Parameters())
-	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
-	data, err := json.MarshalIndent(rep, "", "  ")
+	r.Files[configName] = hex.EncodeToString(sum[:])
+	r.BitsPerWeight = 8 * float64(r.Bytes) / float64(parameters)
+	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, ReportName), append(data, '\n'), 0o666); err != nil {
 		return err
 	}
-	if err := r.ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, configName), config, 0o666)

@@ -16,31 +16,23 @@ func storedScale(a float64) float32 {
 	return float16.Fromfloat32(float32(a)).Float32()
 }
 
-// nearestTernary returns the t in {-1, 0, +1} nearest to u.
-func nearestTernary(u float32) int8 {
-	switch {
-	case u > 0.5:
-		return 1
-	case u < -0.5:
-		return -1
-	}
-	return 0
-}
-
 // encodeTernary writes the codes nearest to w under the scale a.
-func encodeTernary(codes []int8, w []float32, a float32) {
-	// Against a/2 and not by w/a: exact, and right for a = 0 as long as no
-	// code is wanted there.
+func encodeTernary(codes []int8, w []float32, a float32) { encodePriced(codes, w, a, 0) }
+
+// encodePriced writes the codes that minimise (w - a·t)² + price·|t|.
+func encodePriced(codes []int8, w []float32, a float32, price float64) {
+	// Against the zone's edge and not by w/a: exact, and right for a = 0 as long
+	// as no code is wanted there.
 	if a == 0 {
 		clear(codes)
 		return
 	}
-	half := a / 2
+	edge := zone(a, price)
 	for i, v := range w {
 		var t int8
-		if v > half {
+		if v > edge {
 			t = 1
-		} else if v < -half {
+		} else if v < -edge {
 			t = -1
 		}
 		codes[i] = t

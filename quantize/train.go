@@ -1,10 +1,7 @@
 package quantize
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -12,81 +9,50 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// TrainOptions say how latent weights are trained. Zero values mean the defaults.
-type TrainOptions struct {
-	Steps int // default 300
-	Batch int // windows a step; default 16
-	// Micro is how many of them run through the graph at a time; fewer take less
-	// memory and a little more time. Default: all.
-	Micro int
-	Rate  float64 // of Adam for the latent weights; default 1e-3
-	// HeldOut is the share of the windows that training does not see, and that
-	// decide whether its result is kept; default 1/16, at least one window.
-	HeldOut float64
-	Seed    uint64
-}
-
-// The defaults of TrainOptions.
-const (
-	DefaultSteps = 300
-	DefaultBatch = 16
-)
-
-// resolve fills in the defaults for that many windows.
-func (o TrainOptions) resolve(windows int) (TrainOptions, error) {
-	if o.Steps == 0 {
-		o.Steps = DefaultSteps
-	}
-	if o.Rate == 0 {
-		o.Rate = 1e-3
-	}
-	if o.HeldOut == 0 {
-		o.HeldOut = 1. / 16
-	}
-	if o.Batch == 0 {
-		o.Batch = DefaultBatch
-	}
-	switch {
-	case o.Steps < 1 || o.Batch < 1:
-		return o, fmt.Errorf("quantize: %d steps of %d windows: want at least 1", o.Steps, o.Batch)
-	case !(o.Rate > 0) || o.Rate > 1:
-		return o, fmt.Errorf("quantize: a rate of %v: want one in (0, 1]", o.Rate)
-	case !(o.HeldOut > 0) || o.HeldOut > .5:
-		return o, fmt.Errorf("quantize: holding out %v of the windows: want a share in (0, 0.5]", o.HeldOut)
-	case windows < 2:
-		return o, fmt.Errorf("quantize: training needs at least 2 calibration windows, one of them held out; there are %d", windows)
-	}
-	o.Batch = min(o.Batch, windows-o.heldOut(windows))
-	if o.Micro < 1 || o.Micro > o.Batch {
-		o.Micro = o.Batch
-	}
-	return o, nil
-}
-
-func (o TrainOptions) heldOut(windows int) int {
-	return min(windows-1, max(1, int(math.Round(o.HeldOut*float64(windows)))))
-}
-
 // goal is what a trainer minimises: the mean, over the tokens of windows,
 // of a loss that is declared on a graph.
 type goal struct {
-	windows, window int // how many, and their tokens
+	model  *trainable
+	pool   pool
+	window int // tokens of a window
 	// declare declares the loss of each of some rows, [T], and returns it with
 	// the inputs that load fills and the parameters that training changes.
 	declare func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error)
 	// load puts windows into the inputs, one after the other.
 	load func(in []graph.Buffer, windows []int) error
+	// source names what load reads, for the keys of units.
+	source func() any
+}
+
+// pool is how many windows there are to train on and to judge by: those of the
+// calibration text, and behind them those that the original model wrote.
+type pool struct{ text, written int }
+
+func (p pool) all() int { return p.text + p.written }
+
+// split returns the windows that training sees and those that judge it: the
+// last ones of the text, which is what the model is for.
+func (p pool) split(held int) (seen, judges []int) {
+	for i := range p.all() {
+		if i >= p.text-held && i < p.text {
+			judges = append(judges, i)
+		} else {
+			seen = append(seen, i)
+		}
+	}
+	return seen, judges
 }
 
 // trainer minimises a goal with Adam.
 type trainer struct {
-	cpu  *graph.CPU
-	opt  TrainOptions
-	goal goal
-	held int // windows that training does not see, the last
+	cpu          *graph.CPU
+	opt          TrainOptions
+	goal         goal
+	seen, judges []int // windows
 
 	params     []parameter
 	step, look *trainedPlan // with derivatives, and without
+	state      trainState
 }
 
 // trainedPlan is a goal's compiled graph.
@@ -99,12 +65,13 @@ type trainedPlan struct {
 	sequences []*graph.Sequence
 }
 
-func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
-	o, err := o.resolve(goal.windows)
+func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions, opts ...graph.Option) (*trainer, error) {
+	o, err := o.resolve(goal.pool)
 	if err != nil {
 		return nil, err
 	}
-	t := &trainer{cpu: cpu, opt: o, goal: goal, held: o.heldOut(goal.windows)}
+	t := &trainer{cpu: cpu, opt: o, goal: goal}
+	t.seen, t.judges = goal.pool.split(o.heldOut(goal.pool.text))
 	rows := o.Micro * goal.window
 	b := graph.NewBuilder()
 	loss, inputs, params, nodes, err := goal.declare(b, rows)
@@ -112,26 +79,31 @@ func newTrainer(cpu *graph.CPU, goal goal, o TrainOptions) (*trainer, error) {
 		return nil, err
 	}
 	t.params = params
-	grads := b.Grad(b.Try(gorgonia.Sum(loss)), nodes...)
+	grads := b.Grad(loss, nodes...)
 	if err := b.Err(); err != nil {
 		return nil, err
 	}
-	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads); err != nil {
+	if t.step, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, grads, opts...); err != nil {
 		return nil, err
 	}
-	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil); err != nil {
+	if t.look, err = compileTrained(cpu, b, rows, o.Micro, loss, inputs, nil, append(opts, graph.WithMemoryOf(t.step.plan))...); err != nil {
 		return nil, err
 	}
 	for i := range t.params {
-		if t.params[i].grad = t.step.grads[i].Float32s(); o.Micro < o.Batch {
-			t.params[i].grad = make([]float32, len(t.params[i].value)) // their sum
+		p := &t.params[i]
+		if p.rate = 1; !p.latent {
+			p.rate = float32(o.Others)
+		}
+		if p.grad = t.step.grads[i].Float32s(); o.Micro < o.Batch {
+			p.grad = make([]float32, len(p.value)) // their sum
 		}
 	}
+	t.state.optimizer = newAdam(o.Beta1, o.Beta2, t.params)
 	return t, nil
 }
 
-func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes) (*trainedPlan, error) {
-	plan, err := b.Compile(cpu, rows, graph.WithOutputs(append(slices.Clone(grads), loss)...))
+func compileTrained(cpu *graph.CPU, b *graph.Builder, rows, windows int, loss *gorgonia.Node, inputs, grads gorgonia.Nodes, opts ...graph.Option) (*trainedPlan, error) {
+	plan, err := b.Compile(cpu, rows, append(opts, graph.WithOutputs(append(slices.Clone(grads), loss)...))...)
 	if err != nil {
 		return nil, err
 	}
@@ -175,9 +147,6 @@ func (p *trainedPlan) run(goal *goal, windows []int) (float64, error) {
 	if err := goal.load(p.in, windows); err != nil {
 		return 0, err
 	}
-	if len(windows) < len(p.sequences) {
-		clear(p.loss) // gorgonia sums all rows
-	}
 	if err := p.plan.Run(p.batch); err != nil {
 		return 0, err
 	}
@@ -190,39 +159,15 @@ func (p *trainedPlan) run(goal *goal, windows []int) (float64, error) {
 
 // heldOut returns the mean loss of the windows that training does not see.
 func (t *trainer) heldOut() (float64, error) {
-	held := make([]int, t.held)
-	for i := range held {
-		held[i] = t.goal.windows - t.held + i
-	}
 	var sum float64
-	for part := range slices.Chunk(held, t.opt.Micro) {
+	for part := range slices.Chunk(t.judges, t.opt.Micro) {
 		e, err := t.look.run(&t.goal, part)
 		if err != nil {
 			return 0, err
 		}
 		sum += e
 	}
-	return sum / float64(t.held*t.goal.window), nil
-}
-
-// train takes all steps, and calls tick after each with its mean loss.
-func (t *trainer) train(ctx context.Context, tick func(step int, loss float64)) error {
-	order := windowOrder{rng: rand.New(rand.NewPCG(t.opt.Seed, 0x7261696e)), n: t.goal.windows - t.held}
-	optimizer := newAdam(.9, .999, t.params)
-	windows := make([]int, t.opt.Batch)
-	for step := range t.opt.Steps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		order.next(windows)
-		loss, err := t.differentiate(windows)
-		if err != nil {
-			return err
-		}
-		optimizer.step(t.cpu, t.params, t.opt.Rate*cosine(step, t.opt.Steps))
-		tick(step, loss/float64(len(windows)*t.goal.window))
-	}
-	return nil
+	return sum / float64(len(t.judges)*t.goal.window), nil
 }
 
 // differentiate leaves the derivatives of the loss on some windows in the
@@ -263,15 +208,19 @@ func add(cpu *graph.CPU, dst, x []float32) {
 // in another.
 type windowOrder struct {
 	rng  *rand.Rand
-	n    int
+	of   []int
 	left []int
+}
+
+func newWindowOrder(seed uint64, windows []int) *windowOrder {
+	return &windowOrder{rng: rand.New(rand.NewPCG(seed, 0x7261696e)), of: windows}
 }
 
 func (o *windowOrder) next(dst []int) {
 	for i := range dst {
 		if len(o.left) == 0 {
-			o.left = o.rng.Perm(o.n)
+			o.left = o.rng.Perm(len(o.of))
 		}
-		dst[i], o.left = o.left[0], o.left[1:]
+		dst[i], o.left = o.of[o.left[0]], o.left[1:]
 	}
 }

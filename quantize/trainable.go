@@ -2,7 +2,6 @@ package quantize
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -10,7 +9,6 @@ import (
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
-	"github.com/x448/float16"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -22,6 +20,9 @@ type trainable struct {
 	config  *gptoss.Config
 	vectors map[string][]float32
 	latents map[string]*latent
+	// stored is the type in which a tensor of the source is kept; nil: F32.
+	stored func(name string) safetensors.Dtype
+	frozen bool // codes stay as they are
 }
 
 // latent is a projection in training: its weights before rounding, and the
@@ -88,10 +89,11 @@ func (l *latent) at(i int) (lo, hi, slo, shi int) {
 	return i * n, (i + 1) * n, i * m, (i + 1) * m
 }
 
-// eachGroup calls f for every group, g, of the i-th matrix, weights [from, to).
-func (l *latent) eachGroup(i int, f func(g, from, to int)) {
-	lo, hi, g, _ := l.at(i)
+// eachGroup calls f for every group, g, of some matrices: weights [from, to).
+func (l *latent) eachGroup(first, end int, f func(g, from, to int)) {
 	in := l.shape[len(l.shape)-1]
+	lo, _, g, _ := l.at(first)
+	_, hi, _, _ := l.at(end - 1)
 	for row := lo; row < hi; row += in {
 		for from := row; from < row+in; from += l.group {
 			f(g, from, min(row+in, from+l.group))
@@ -109,84 +111,11 @@ func (l *latent) pack(i int, format ternaryop.Format, group int) (*ternaryop.Mat
 		packed, _, err := packIntegers(l.weight[lo:hi], out, in, format, group)
 		return packed, err
 	}
-	scales, codes := l.scales[slo:shi], make([]int8, hi-lo)
-	l.eachGroup(i, func(g, from, to int) {
+	codes := make([]int8, hi-lo)
+	l.eachGroup(i, i+1, func(g, from, to int) {
 		encodeTernary(codes[from-lo:to-lo], l.weight[from:to], l.scales[g])
 	})
-	return ternaryop.Pack(format, codes, scales, out, in, group)
-}
-
-// savedLatent is a projection as it was fitted, and where training starts.
-type savedLatent struct {
-	*latent
-	middle       []float32 // of weights and fit
-	scales, bias []float32
-}
-
-// start puts the fit in the place of the latent weights and remembers both.
-func (l *latent) start() savedLatent {
-	s := savedLatent{latent: l, middle: slices.Clone(l.weight), scales: slices.Clone(l.scales), bias: slices.Clone(l.bias)}
-	l.setFit(s.scales)
-	return s
-}
-
-// setFit makes the latent weights those that were fitted.
-func (l *latent) setFit(scales []float32) {
-	if l.group == 0 {
-		return
-	}
-	for i := range l.matrices() {
-		l.eachGroup(i, func(g, from, to int) {
-			for k, c := range l.codes[from:to] {
-				l.weight[from+k] = scales[g] * float32(c)
-			}
-		})
-	}
-}
-
-// restore undoes the training.
-func (s *savedLatent) restore() {
-	copy(s.latent.weight, s.middle) // all there is to do where nothing is rounded
-	copy(s.latent.scales, s.scales)
-	copy(s.latent.bias, s.bias)
-	s.latent.setFit(s.scales)
-}
-
-// round rounds everything that training has changed to what will be stored:
-// scales to half precision, the rest to the types that the source has.
-func (t *trainable) round(stored func(name string) safetensors.Dtype) {
-	as := func(name string, x []float32) {
-		if stored(name) == safetensors.F32 {
-			return
-		}
-		for i, v := range x {
-			b := math.Float32bits(v)
-			x[i] = math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF) // bfloat16, to nearest even
-		}
-	}
-	for name, v := range t.vectors {
-		as(name, v)
-	}
-	for name, l := range t.latents {
-		for i, s := range l.scales {
-			l.scales[i] = float16.Fromfloat32(s).Float32()
-		}
-		if !l.rounds {
-			as(name+".weight", l.weight)
-		}
-		if bias := name + ".bias"; len(l.shape) == 2 {
-			as(bias, l.bias)
-		} else {
-			as(name+"_bias", l.bias)
-		}
-	}
-}
-
-// resetVectors undoes the training of norms and sinks.
-func (t *trainable) resetVectors() {
-	for name, v := range t.vectors {
-		copy(v, t.Weights.Vector(name))
-	}
+	return ternaryop.Pack(format, codes, l.scales[slo:shi], out, in, group)
 }
 
 // nodes declares a projection's parameters.
@@ -235,42 +164,38 @@ func (l trainedExperts) Apply(b *graph.Builder, x, routing *gorgonia.Node) *gorg
 	return ops.ExpertProduct(b, lastPart(l.name), l.active, l.inputs(b, l.name, x), routing, w, bias)
 }
 
-// othersRate is the rate of what is not rounded, relative to that of latent
-// weights: scales, biases, norms, sinks and the router.
-const othersRate = .5
-
-// parametersOf returns the parameters of a layer with their nodes, in an order
-// that is always the same.
-func (t *trainable) parametersOf(b *graph.Builder, layer int) (ps []parameter, nodes gorgonia.Nodes, err error) {
-	add := func(name string, node *gorgonia.Node, value []float32, rate float32) {
-		ps = append(ps, parameter{name: name, value: value, rate: rate})
+// parametersOf returns the parameters of layers [first, end) with their nodes,
+// in an order that is always the same.
+func (t *trainable) parametersOf(b *graph.Builder, first, end int) (ps []parameter, nodes gorgonia.Nodes, err error) {
+	add := func(name string, node *gorgonia.Node, value []float32, latent bool) {
+		ps = append(ps, parameter{name: name, value: value, latent: latent})
 		nodes = append(nodes, node)
 	}
-	n := gptoss.LayerNames(layer)
-	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
-		node, ok := b.Lookup(name)
-		if !ok {
-			return nil, nil, fmt.Errorf("quantize: the declaration has no parameter %s", name)
+	for layer := first; layer < end; layer++ {
+		n := gptoss.LayerNames(layer)
+		for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
+			node, ok := b.Lookup(name)
+			if !ok {
+				return nil, nil, fmt.Errorf("quantize: layer %d: the declaration has no parameter %s", layer, name)
+			}
+			add(name, node, t.Vector(name), false)
 		}
-		add(name, node, t.Vector(name), othersRate)
-	}
-	for _, p := range t.config.LayerProjections(layer) {
-		l, ok := t.latents[p.Name]
-		if !ok {
-			continue
-		}
-		rate := float32(1)
-		if !l.rounds {
-			rate = othersRate
-		}
-		add(p.Name+".weight", l.weightNode, l.weight, rate)
-		add(p.Name+".bias", l.biasNode, l.bias, othersRate)
-		if l.group > 0 {
-			add(p.Name+".scales", l.scalesNode, l.scales, othersRate)
-			s := &ps[len(ps)-1]
-			s.positive = true
-			for _, v := range l.scales {
-				s.floor = append(s.floor, v/10)
+		for _, p := range t.config.LayerProjections(layer) {
+			l, ok := t.latents[p.Name]
+			if !ok {
+				continue
+			}
+			if !l.rounds || !t.frozen {
+				add(p.Name+".weight", l.weightNode, l.weight, l.rounds)
+			}
+			add(p.Name+".bias", l.biasNode, l.bias, false)
+			if l.group > 0 {
+				add(p.Name+".scales", l.scalesNode, l.scales, false)
+				s := &ps[len(ps)-1]
+				s.positive = true
+				for _, v := range l.scales {
+					s.floor = append(s.floor, v/10)
+				}
 			}
 		}
 	}

@@ -154,19 +154,16 @@ func TestLayerGradient(t *testing.T) {
 		b := graph.NewBuilder()
 		in := b.Input("stream", tensor.Float32, rows, c.Hidden)
 		want := b.Input("target", tensor.Float32, rows, c.Hidden)
-		loss := b.Try(gorgonia.Sum(ops.SquaredError(b, "error", 1, gptoss.DeclareLayer(b, c, layers, index, in), want)))
+		loss := ops.SquaredError(b, "error", 1, gptoss.DeclareLayer(b, c, layers, index, in), want)
 		if err := b.Err(); err != nil {
 			t.Fatal(err)
 		}
-		ps, nodes, err := layers.parametersOf(b, index)
+		ps, nodes, err := layers.parametersOf(b, index, index+1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ps, nodes = append(ps, parameter{name: "stream", value: x}), append(nodes, in)
-		grads, err := gorgonia.Grad(loss, nodes...)
-		if err != nil {
-			t.Fatal(err)
-		}
+		grads := b.Grad(loss, nodes...)
 		plan, err := b.Compile(newCPU(t, 2), rows, graph.WithOutputs(grads...))
 		if err != nil {
 			t.Fatal(err)
@@ -276,30 +273,30 @@ func TestTrainerLearns(t *testing.T) {
 		}
 		x := gaussian(r, windows*window*c.Hidden, 1)
 		target := teacherOutput(t, teacher, c, x, window)
-		tr, err := newTrainer(newCPU(t, threads), reconstruction(layers, 0, window, x, target),
+		tr, err := newTrainer(newCPU(t, threads), reconstruction(layers, 0, 1, window, pool{text: windows}, x, target),
 			TrainOptions{Steps: steps, Batch: 6, Micro: micro, Rate: 1e-2, Seed: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
-		before, err := tr.heldOut()
-		if err != nil {
+		if err := tr.start(nil); err != nil {
 			t.Fatal(err)
 		}
 		taken := 0
-		if err := tr.train(t.Context(), func(step int, loss float64) {
-			if step != taken || !(loss > 0) {
-				t.Fatalf("step %d with loss %v reported after %d steps", step, loss, taken)
-			}
+		did, err := tr.improve(t.Context(), nil, func(step int, loss float64) {
 			taken++
-		}); err != nil {
+			if step != taken || !(loss > 0) {
+				t.Fatalf("step %d with loss %v reported after %d steps", step, loss, taken-1)
+			}
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		after, err := tr.heldOut()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if taken != steps || after > share*before {
-			t.Errorf("%d steps took the held-out loss from %v to %v", taken, before, after)
+		if taken != steps || after > share*did.Fitted || after != did.Best || !did.Kept {
+			t.Errorf("%d steps took the held-out loss to %v: %+v", taken, after, did)
 		}
 		var all []float32
 		for _, p := range tr.params {
@@ -399,24 +396,20 @@ func TestDistillation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(cpu, distillation(trainableNano(t, cpu, source), teacher, tokens),
+	tr, err := newTrainer(cpu, distillation(trainableNano(t, cpu, source), teacher, pool{text: 24}, tokens, "nano"),
 		TrainOptions{Steps: 12, Batch: 4, HeldOut: 1. / 6})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := tr.heldOut()
+	if err := tr.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	did, err := tr.improve(t.Context(), nil, func(step int, loss float64) { t.Logf("step %d: %.3f", step, loss) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.train(t.Context(), func(step int, loss float64) { t.Logf("step %d: %.3f", step, loss) }); err != nil {
-		t.Fatal(err)
-	}
-	after, err := tr.heldOut()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("held-out divergence %.3f, then %.3f", before, after)
-	if !(after < .9*before) {
-		t.Errorf("training took the held-out divergence from %.3f to %.3f", before, after)
+	t.Logf("held-out divergence %.3f, then %.3f", did.Fitted, did.Best)
+	if !(did.Best < .9*did.Fitted) {
+		t.Errorf("training took the held-out divergence from %.3f to %.3f", did.Fitted, did.Best)
 	}
 }

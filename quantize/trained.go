@@ -2,12 +2,13 @@ package quantize
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
@@ -17,11 +18,9 @@ import (
 // that it did not see.
 type ReportLayer struct {
 	Layer int `json:"layer"`
-	// Fitted and Trained are the squared error of the layer's output, relative
-	// to what the original layer adds to the stream.
-	Fitted  float64 `json:"fitted_loss"`
-	Trained float64 `json:"trained_loss"`
-	Kept    bool    `json:"kept"` // whether the training's result was taken
+	// Losses are the squared error of the layer's output, relative to what the
+	// original layer adds to the stream.
+	ReportTraining
 }
 
 // trainLayer fits a layer, trains it to give what the original layer gives on
@@ -44,10 +43,22 @@ func (r *run) trainLayer(l *layerRun, s *layerMoments, x []float32) error {
 		return err
 	}
 	copy(r.original, target)
-	if err := r.storeLatents(l.layer, t); err != nil {
+	if r.opt.Method == Distill {
+		return r.keepForDistillation(l, t, x)
+	}
+	if err := r.writeLatents(l.layer, t); err != nil {
 		return err
 	}
-	return r.through(l, x, x, "running the quantized layer", c.output)
+	return r.advance(l, t, x)
+}
+
+// advance sends the stream through a layer as trained.
+func (r *run) advance(l *layerRun, t *trainable, x []float32) error {
+	if err := r.place(l.layer, t); err != nil {
+		return err
+	}
+	l.weights = r.weights
+	return r.through(l, x, x, "running the quantized layer", newCosts(r.config, r.opt, len(r.tokens)).output)
 }
 
 // through writes a layer's output for the stream x to dst, which may be x.
@@ -64,6 +75,7 @@ func (r *run) through(l *layerRun, x, dst []float32, what string, work float64) 
 // router trains without being rounded.
 func (r *run) fitLatents(layer int, s *layerMoments) (*trainable, error) {
 	t := newTrainable(r.source, &r.config)
+	t.stored = r.stored
 	n := gptoss.LayerNames(layer)
 	for _, m := range []*expertMoments{s.gateUp, s.down} {
 		if err := m.shrink(); err != nil {
@@ -144,55 +156,56 @@ func (r *run) reportLatent(p gptoss.Projection, f gptoss.Format, relative float6
 //
 // Shapes: x and target [tokens, H].
 func (r *run) reconstruct(layer int, t *trainable, x, target []float32) error {
-	r.meter.note("declaring the derivatives")
-	tr, err := newTrainer(r.cpu, reconstruction(t, layer, r.opt.Window, x, target), r.opt.Train)
+	work := trainWork(r.config, r.opt, r.opt.Train.Batch)
+	done, err := r.pass(reconstruction(t, layer, layer+1, r.opt.Window, r.carried, x, target), r.opt.Train, t.toFit(), "training", work)
 	if err != nil {
 		return err
 	}
-	before := make([]savedLatent, 0, len(t.latents))
-	for _, p := range r.config.LayerProjections(layer) {
-		if l, ok := t.latents[p.Name]; ok {
-			before = append(before, l.start())
-		}
-	}
-	entry := ReportLayer{Layer: layer}
-	if entry.Fitted, err = tr.heldOut(); err != nil {
-		return err
-	}
-	for _, s := range before {
-		copy(s.latent.weight, s.middle)
-	}
-	per := trainWork(r.config, r.opt, tr.opt.Batch)
-	if err := tr.train(r.ctx, func(step int, loss float64) {
-		r.meter.add(fmt.Sprintf("training, step %d of %d, loss %.4f", step+1, tr.opt.Steps, loss), per)
-	}); err != nil {
-		return err
-	}
-	t.round(r.stored)
-	if entry.Trained, err = tr.heldOut(); err != nil {
-		return err
-	}
-	if entry.Kept = entry.Trained < entry.Fitted; !entry.Kept {
-		for _, s := range before {
-			s.restore()
-		}
-		t.resetVectors()
-	}
-	r.report.Layers = append(r.report.Layers, entry)
+	r.report.Layers = append(r.report.Layers, ReportLayer{layer, done})
 	return nil
+}
+
+// pass trains towards a goal, or takes over what an earlier run came to.
+func (r *run) pass(g goal, o TrainOptions, begin func(), what string, work float64) (ReportTraining, error) {
+	r.meter.note("declaring the derivatives")
+	t, err := newTrainer(r.cpu, g, o)
+	if err != nil {
+		return ReportTraining{}, err
+	}
+	r.meter.note("looking at the held-out windows")
+	if err := t.start(begin); err != nil {
+		return ReportTraining{}, err
+	}
+	taken := 0
+	tick := func(steps int, loss float64) {
+		r.meter.add(fmt.Sprintf("%s, step %d of %d, loss %.4f", what, steps, t.opt.Steps, loss), work*float64(steps-taken))
+		taken = steps
+	}
+	defer func() { r.meter.add(what, work*float64(t.opt.Steps-taken)) }() // training may end early
+	if r.store == nil {
+		return t.improve(r.ctx, nil, tick)
+	}
+	key := t.key()
+	path, err := r.store.Do(r.ctx, key, func(temporary string) error {
+		if _, err := t.improve(r.ctx, &checkpoint{r.store.Checkpoint(key)}, tick); err != nil {
+			return err
+		}
+		return atomicfile.WriteFile(temporary, t.write)
+	})
+	if err == nil && !t.state.done { // it was there
+		r.meter.note("reading what an earlier run trained")
+		err = (&checkpoint{path}).load(t)
+	}
+	return t.state.report, err
 }
 
 // stored returns the type in which a tensor of the source is kept.
 func (r *run) stored(name string) safetensors.Dtype { return r.dtypes[name] }
 
-// storeLatents writes a trained layer and puts it into the model that the
-// stream runs through.
-func (r *run) storeLatents(layer int, t *trainable) error {
+// place puts a trained layer into the model that the stream runs through.
+func (r *run) place(layer int, t *trainable) error {
 	n := gptoss.LayerNames(layer)
 	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
-		if err := r.storeVector(name, t.Vector(name)); err != nil {
-			return err
-		}
 		r.weights.vectors[name] = t.Vector(name)
 	}
 	for _, p := range r.config.LayerProjections(layer) {
@@ -200,67 +213,75 @@ func (r *run) storeLatents(layer int, t *trainable) error {
 		if !ok {
 			continue
 		}
-		bias := p.Name + ".bias"
-		if p.Experts > 0 {
-			bias = p.Name + "_bias"
-		}
-		if err := r.storeVector(bias, l.bias); err != nil {
-			return err
-		}
 		if !l.rounds {
-			if err := r.storeVector(p.Name+".weight", l.weight); err != nil {
-				return err
-			}
 			r.weights.linears[p.Name] = ops.Dense{Name: p.Name, Weight: ops.F32{Out: p.Out, In: p.In, Data: l.weight}, Bias: l.bias}
 			continue
 		}
-		if err := r.storePacked(p, l); err != nil {
+		stack, err := r.packed(p, l)
+		if err == nil {
+			stack, err = expanded(stack)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if p.Experts > 0 {
+			r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: l.bias, Active: r.config.ActiveExperts}
+		} else {
+			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stack.At(0), Bias: l.bias}
 		}
 	}
 	return nil
 }
 
-// storePacked packs and writes the matrices of a projection, one by one.
-func (r *run) storePacked(p gptoss.Projection, l *latent) error {
-	codes, err := r.writer.Tensor(p.Name + ".codes")
-	if err != nil {
-		return err
-	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
-	if err != nil {
-		return err
-	}
+// packed rounds and packs the matrices of a projection.
+func (r *run) packed(p gptoss.Projection, l *latent) (*ternaryop.Stack, error) {
 	format, group := r.formats[p.Name].Packing(p.In)
 	stack := &ternaryop.Stack{Format: format, E: max(1, p.Experts), Out: p.Out, In: p.In, Group: group}
 	for i := range stack.E {
 		packed, err := l.pack(i, format, group)
 		if err != nil {
-			return err
-		}
-		for _, part := range []struct {
-			to   io.Writer
-			data []byte
-		}{{codes, packed.Codes}, {scales, packed.Scales}} {
-			if _, err := part.to.Write(part.data); err != nil {
-				return err
-			}
+			return nil, err
 		}
 		stack.Codes, stack.Scales = append(stack.Codes, packed.Codes...), append(stack.Scales, packed.Scales...)
 	}
-	if stack, err = expanded(stack); err != nil {
-		return err
+	return stack, nil
+}
+
+// writeLatents writes a trained layer.
+func (r *run) writeLatents(layer int, t *trainable) error {
+	n := gptoss.LayerNames(layer)
+	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
+		if err := r.writeVector(name, t.Vector(name)); err != nil {
+			return err
+		}
 	}
-	if p.Experts > 0 {
-		r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: l.bias, Active: r.config.ActiveExperts}
-	} else {
-		r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stack.At(0), Bias: l.bias}
+	for _, p := range r.config.LayerProjections(layer) {
+		l, ok := t.latents[p.Name]
+		if !ok {
+			continue
+		}
+		if err := r.writeVector(l.biasName(p.Name), l.bias); err != nil {
+			return err
+		}
+		if !l.rounds {
+			if err := r.writeVector(p.Name+".weight", l.weight); err != nil {
+				return err
+			}
+			continue
+		}
+		stack, err := r.packed(p, l)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if err := errors.Join(r.writer.Write(p.Name+".codes", stack.Codes), r.writer.Write(p.Name+".scales", stack.Scales)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// storeVector writes values that its type holds exactly (trainable.round).
-func (r *run) storeVector(name string, x []float32) error {
+// writeVector writes values that its type holds exactly (trainable.round).
+func (r *run) writeVector(name string, x []float32) error {
 	var data []byte
 	for _, v := range x {
 		if b := math.Float32bits(v); r.stored(name) == safetensors.F32 {
@@ -276,6 +297,9 @@ func (r *run) storeVector(name string, x []float32) error {
 // biases and the router. They stay in the type they had.
 func (r *run) trains() map[string]bool {
 	names := map[string]bool{}
+	if r.opt.endToEnd() {
+		names[gptoss.FinalNormName] = true
+	}
 	for layer := range r.config.Layers {
 		n := gptoss.LayerNames(layer)
 		for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm, n.Router + ".weight", n.Router + ".bias"} {
@@ -293,9 +317,4 @@ func (r *run) trains() map[string]bool {
 		}
 	}
 	return names
-}
-
-// trainWork is the arithmetic of one step: forward, and twice that backward.
-func trainWork(c gptoss.Config, o Options, windows int) float64 {
-	return 3 * newCosts(c, o, windows*o.Window).original
 }

@@ -2,7 +2,6 @@ package ternaryop
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/t16"
@@ -26,6 +25,7 @@ func RoundInputs(b *graph.Builder, name string, x *gorgonia.Node) *gorgonia.Node
 		Infer:    graph.Like(0),
 		OnCPU:    prepareRounding,
 		Gradient: graph.Gradient{passOn},
+		Reuses:   []int{0},
 	}, x)
 }
 
@@ -102,68 +102,5 @@ func eachGroup(group int, scales, weights graph.Buffer, cpu *graph.CPU, f func(i
 	return func(*graph.Batch) error {
 		cpu.Parallel(weights.Shape().TotalSize()/in, do)
 		return nil
-	}
-}
-
-func ternarize(dst, latent []float32, s float32) {
-	half := s / 2
-	for i, l := range latent {
-		dst[i] = 0
-		if l > half || l < -half {
-			dst[i] = float32(math.Copysign(float64(s), float64(l)))
-		}
-	}
-}
-
-func byLatent(group int) graph.Derivative {
-	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-		return gorgonia.ApplyOp(&graph.Function{
-			Base: graph.Base{Kind: "ternarize by latent", Attributes: fmt.Sprintf("g%d", group), In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
-				Out: graph.Float32Tensor(in[0].Dims())},
-			Infer: graph.Like(1),
-			OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-				return eachGroup(group, a.In[2], a.Out, cpu, func(i, lo, hi int) {
-					dw, latent, dl := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.Out.Float32s()[lo:hi]
-					s := a.In[2].Float32s()[i]
-					for k, l := range latent {
-						dl[k] = dw[k]
-						if (l >= s || l <= -s) && dw[k]*l <= 0 {
-							dl[k] = 0
-						}
-					}
-				}), nil
-			},
-		}, grad, in[0], in[1])
-	}
-}
-
-func byScale(group int) graph.Derivative {
-	return func(in gorgonia.Nodes, _, grad *gorgonia.Node) (*gorgonia.Node, error) {
-		return gorgonia.ApplyOp(&graph.Function{
-			Base: graph.Base{Kind: "ternarize by scale", Attributes: fmt.Sprintf("g%d", group), In: graph.Float32Tensors(grad.Dims(), in[0].Dims(), in[1].Dims()),
-				Out: graph.Float32Tensor(in[1].Dims())},
-			Infer: graph.Like(2),
-			OnCPU: func(a *graph.Args, cpu *graph.CPU) (graph.Step, error) {
-				return eachGroup(group, a.In[2], a.In[1], cpu, func(i, lo, hi int) {
-					dw, latent, s := a.In[0].Float32s()[lo:hi], a.In[1].Float32s()[lo:hi], a.In[2].Float32s()[i]
-					var sum float32
-					for k, l := range latent {
-						switch r := l / s; {
-						case r >= 1:
-							sum += dw[k]
-						case r <= -1:
-							sum -= dw[k]
-						case r > .5:
-							sum += dw[k] * (1 - r)
-						case r < -.5:
-							sum += dw[k] * (-1 - r)
-						default:
-							sum -= dw[k] * r
-						}
-					}
-					a.Out.Float32s()[i] = sum
-				}), nil
-			},
-		}, grad, in[0], in[1])
 	}
 }

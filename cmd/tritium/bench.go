@@ -95,7 +95,7 @@ They are made in memory; nothing is downloaded or written.`,
 					return err
 				}
 				return run(subject{name, c, ids, c.Config().Layers})
-			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)), a.expanding())...)
 		},
 	}
 	f.declare(cmd)

@@ -75,7 +75,7 @@ func (a *app) evaluate(ctx context.Context, names []string, f evalFlags) (err er
 			return err
 		}
 	}
-	reference, err := openModel(f.reference)
+	reference, err := openModel(f.reference, a.expanding())
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (a *app) evaluate(ctx context.Context, names []string, f evalFlags) (err er
 	}()
 	models := []evaluate.Model{evaluate.FromCheckpoint(f.reference, reference)}
 	for _, name := range names {
-		c, label, err := openCandidate(name, f.activations, cacheOf(f.cache))
+		c, label, err := a.openCandidate(name, f.activations, cacheOf(f.cache))
 		if err != nil {
 			return err
 		}
@@ -116,8 +116,8 @@ func (a *app) evaluate(ctx context.Context, names []string, f evalFlags) (err er
 // openCandidate opens a model to judge, with what it rounds beside its weights:
 // the activations if that is asked for and the model does not do it anyway, and
 // the cache.
-func openCandidate(name, activations string, cache ops.CacheFormat) (c *gptoss.Checkpoint, label string, err error) {
-	opts, label := []gptoss.OpenOption{gptoss.WithCache(cache)}, name
+func (a *app) openCandidate(name, activations string, cache ops.CacheFormat) (c *gptoss.Checkpoint, label string, err error) {
+	opts, label := []gptoss.OpenOption{gptoss.WithCache(cache), a.expanding()}, name
 	if cache != ops.CacheFloat32 {
 		label += fmt.Sprintf(" (%v keys and values)", cache)
 	}

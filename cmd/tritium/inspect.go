@@ -18,6 +18,7 @@ type inspection struct {
 	Parameters    int64                `json:"parameters"`
 	Active        int64                `json:"active_parameters"`
 	Bytes         int64                `json:"bytes"`
+	Memory        int64                `json:"memory_bytes"` // once open; more than bytes if compressed
 	BitsPerWeight float64              `json:"bits_per_weight"`
 	Kinds         []kindUsage          `json:"kinds"`
 	Tensors       []inspectedTensor    `json:"tensors"`
@@ -30,6 +31,7 @@ type inspectedTensor struct {
 	Dtype  string `json:"dtype"`
 	Shape  []int  `json:"shape"`
 	Bytes  int64  `json:"bytes"`
+	Memory int64  `json:"memory_bytes"`
 	Format string `json:"format"`
 }
 
@@ -85,7 +87,7 @@ model would be under each recipe of 'tritium quantize'.`,
 					return a.printJSON(in)
 				}
 				return in.print(a, c.Config(), tensors)
-			})
+			}, gptoss.AsStored())
 		},
 	}
 	cmd.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
@@ -99,10 +101,10 @@ func inspect(name string, c *gptoss.Checkpoint) (*inspection, error) {
 	}
 	in := &inspection{Model: name, Config: config, Quantization: c.Config().Quantization, Kinds: inventory(c)}
 	sum := total(in.Kinds)
-	in.Parameters, in.Active, in.Bytes, in.BitsPerWeight = sum.Parameters, sum.Active, sum.Bytes, sum.Bits
+	in.Parameters, in.Active, in.Bytes, in.Memory, in.BitsPerWeight = sum.Parameters, sum.Active, sum.Bytes, sum.Memory, sum.Bits
 	for _, t := range c.Tensors() {
 		in.Tensors = append(in.Tensors, inspectedTensor{t.Name, kindOf(t.Name), string(t.Dtype), t.Shape,
-			int64(len(t.Data)), storage(c, t.Name, string(t.Dtype))})
+			c.StoredBytes(t.Name), c.ExpandedBytes(t.Name), storage(c, t.Name, string(t.Dtype))})
 	}
 	for _, r := range recipes {
 		f, err := quantize.NewForecast(c.Config(), r.options, 0)
@@ -124,6 +126,9 @@ func (in *inspection) print(a *app, c gptoss.Config, tensors bool) error {
 	fmt.Fprintf(a.out, "vocabulary %s, context %s, %s\n", count(c.Vocab), count(c.MaxPositions), windows(c))
 	if q := in.Quantization; q != nil {
 		fmt.Fprintf(a.out, "quantized by tritium: %s, groups of at most %d, int%d activations\n", q.Method, q.GroupSize, q.ActivationBits)
+	}
+	if in.Memory != in.Bytes {
+		fmt.Fprintf(a.out, "compressed on disk: %s in memory\n", bytesText(in.Memory))
 	}
 	fmt.Fprintln(a.out)
 

@@ -23,7 +23,8 @@ type kindUsage struct {
 	Kind       string  `json:"kind"`
 	Parameters int64   `json:"parameters"`
 	Active     int64   `json:"active_parameters"` // that one token is multiplied by
-	Bytes      int64   `json:"bytes"`
+	Bytes      int64   `json:"bytes"`             // in the files
+	Memory     int64   `json:"memory_bytes"`      // once open; more than Bytes if compressed
 	Bits       float64 `json:"bits_per_weight"`
 	Format     string  `json:"format"`                 // as stored
 	May        string  `json:"may_become"`             // by quantization
@@ -47,8 +48,9 @@ func inventory(c *gptoss.Checkpoint) []kindUsage {
 	}
 	for _, t := range c.Tensors() {
 		kind := kindOf(t.Name)
-		u, n := byName[kind], int64(len(t.Data))
-		u.Bytes += n
+		u, n := byName[kind], c.ExpandedBytes(t.Name)
+		u.Bytes += c.StoredBytes(t.Name)
+		u.Memory += n
 		u.ActiveSize += active(config, t.Name, n)
 		if kind == "biases" || kind == "norms" || kind == "sinks" {
 			values := int64(1)
@@ -112,6 +114,9 @@ func storage(c *gptoss.Checkpoint, tensor, dtype string) string {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	if f := c.Format(name); f.Kind != "" && name != tensor {
+		if f.Coding != "" {
+			return f.Kind + " (" + f.Coding + ")"
+		}
 		return f.Kind
 	}
 	if strings.HasSuffix(tensor, "_blocks") || strings.HasSuffix(tensor, "_scales") {
@@ -127,6 +132,7 @@ func total(list []kindUsage) kindUsage {
 		t.Parameters += u.Parameters
 		t.Active += u.Active
 		t.Bytes += u.Bytes
+		t.Memory += u.Memory
 		t.ActiveSize += u.ActiveSize
 	}
 	t.Bits = 8 * float64(t.Bytes) / float64(cmp.Or(t.Parameters, 1))

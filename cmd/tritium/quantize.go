@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"time"
 
@@ -41,7 +39,11 @@ and writes the result to a new directory, which appears only when it is
 complete. Inputs of these projections are rounded to int8 when the model runs.
 
 Every method but absmean and stage1 fits the weights to their inputs on a
-calibration text, behind the layers that are quantized already. The text is
+calibration text, behind the layers that are quantized already. Reconstruct then
+trains each layer to give what the original's gives, and distill all of them
+together to give the original's next-token distribution. No labels are used; what
+training made of the model is kept where it is better on calibration windows that
+it did not see. The text is
 tokenized whole, without special tokens, and its first --tokens tokens are used.
 For nano a text is built in.`,
 		Example: "  tritium quantize nano --out nano-ternary\n" +
@@ -50,7 +52,7 @@ For nano a text is built in.`,
 		Args: wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.tokensGiven = cmd.Flags().Changed("tokens")
-			if err := f.check(); err != nil {
+			if err := cmp.Or(f.check(), checkDistill(&f.options, cmd.Flags().Changed)); err != nil {
 				return err
 			}
 			return withModel(args[0], func(c *gptoss.Checkpoint) error {
@@ -78,8 +80,11 @@ For nano a text is built in.`,
 	fl.Var(newChoice(&o.Head, quantize.StoreBF16, quantize.StoreInt8, quantize.StoreInt4), "head", "how to store the head")
 	fl.Float64Var(&o.Fit.Damp, "damp", quantize.DefaultDamp, "regularizes the statistics: a fraction of their mean diagonal")
 	fl.IntVar(&o.Fit.Passes, "passes", quantize.DefaultPasses, "most passes of coordinate descent")
-	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct)")
-	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct)")
+	fl.Float64Var(&o.Fit.DeadZone, "dead-zone", 0.5, "make weights up to this many scales 0, up to 1, where that costs little: smaller with --compress (default .5, off)")
+	fl.IntVar(&o.Train.Steps, "steps", quantize.DefaultSteps, "training steps a layer (reconstruct, distill)")
+	fl.IntVar(&o.Train.Batch, "batch", quantize.DefaultBatch, "windows a training step (reconstruct, distill)")
+	addDistillFlags(fl, o)
+	fl.BoolVar(&o.Compress, "compress", false, "store the weights in as many bits as they carry, to be expanded at opening")
 	fl.Var(&f.memory, "memory", "refuse to start if more memory than this would be needed: 8GiB (default no limit)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only forecast size, memory and time")
 	return cmd
@@ -111,17 +116,14 @@ func (f *quantizeFlags) check() error {
 	case f.out == "" && !f.dryRun:
 		return usagef("--out DIR is required (or --dry-run)")
 	}
-	o.Method = quantize.Method(f.method)
+	o.Method, o.Distill.Batch = quantize.Method(f.method), o.Train.Batch
+	if err := o.Fit.CheckDeadZone(o.Method); err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return nil
 	}
-	if _, err := os.Lstat(f.out); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fmt.Errorf("%s exists already; remove it or choose another name", f.out)
-		}
-		return fmt.Errorf("--out: %w", err)
-	}
-	return nil
+	return wantFree(f.out)
 }
 
 func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f quantizeFlags) error {
@@ -151,12 +153,18 @@ func (a *app) quantize(ctx context.Context, name string, c *gptoss.Checkpoint, f
 		return a.printForecast(c, f, forecast)
 	}
 	if f.memory > 0 && forecast.Memory > int64(f.memory) {
-		return fmt.Errorf("the run would need %s of memory, --memory allows %s; give it --memory %d, or fewer --tokens",
-			bytesText(forecast.Memory), bytesText(int64(f.memory)), forecast.Memory)
+		smaller := smallerWindows(func(o quantize.Options) (quantize.Forecast, error) {
+			return quantize.NewForecast(c.Config(), o, f.tokens)
+		}, f.options, c.Config().Layers, int64(f.memory))
+		return fmt.Errorf("the run would need %s of memory, --memory allows %s; give it --memory %d, or fewer --tokens%s",
+			bytesText(forecast.Memory), bytesText(int64(f.memory)), forecast.Memory, smaller)
 	}
 	cpu := a.cpu()
 	defer cpu.Close()
 	a.onInterrupt = fmt.Sprintf("; nothing was written to %s. The same command starts again from the beginning", f.out)
+	if f.options.Work != "" {
+		a.onInterrupt = fmt.Sprintf("; nothing was written to %s. The same command goes on with what is in %s", f.out, f.options.Work)
+	}
 	report, err := a.quantizeTo(ctx, cpu, c, tokens, f.out, f.options, "quantize")
 	if err != nil {
 		return err
@@ -193,11 +201,18 @@ func (a *app) printForecast(c *gptoss.Checkpoint, f quantizeFlags, forecast quan
 		}{forecast, f.options.Method, f.tokens, rate, seconds})
 	}
 	var t table
-	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes())))
+	before := ""
+	if f.options.Compress {
+		before = ", before it is compressed"
+	}
+	t.row("size", fmt.Sprintf("%s, %.2f bits/weight (now %s)%s", bytesText(forecast.Bytes), forecast.BitsPerWeight, bytesText(c.Bytes()), before))
 	t.row("memory", fmt.Sprintf("%s at the peak, beside the mapped files", bytesText(forecast.Memory)))
 	text := ""
 	if f.options.Method.Calibrates() {
 		text = fmt.Sprintf(", %s calibration tokens", count(f.tokens))
+	}
+	if n := f.options.SelfText; n > 0 {
+		text += fmt.Sprintf(" and %s that the original writes", count(n*f.options.Window))
 	}
 	t.row("time", fmt.Sprintf("about %v on %d threads that now do %.0f GMAC/s (%s%s)",
 		time.Duration(seconds*float64(time.Second)).Round(time.Second), cpu.Threads(), rate/1e9, f.options.Method, text))
@@ -210,7 +225,7 @@ func (a *app) printReport(c *gptoss.Checkpoint, out string, r *quantize.Report) 
 		fmt.Fprintf(a.out, "calibrated on %s tokens; the least fed expert, %d of layer %d, saw %s\n",
 			count(r.Options.Tokens), r.LeastFed.Expert, r.LeastFed.Layer, count(r.LeastFed.Tokens))
 	}
-	if err := a.printTraining(r.Layers); err != nil {
+	if err := errors.Join(a.printTraining(r.Layers), a.printDistilled(r.Distilled)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.out)

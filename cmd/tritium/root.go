@@ -22,6 +22,7 @@ type app struct {
 	threads     int
 	device      string
 	seed        uint64
+	config      string
 
 	onInterrupt string // what follows "tritium: interrupted"
 }
@@ -73,7 +74,8 @@ MODEL is a directory in Hugging Face layout, original or ternary, or the word
 	f.IntVar(&a.threads, "threads", 0, "threads to compute on (default all)")
 	f.Var(newChoice(&a.device, "auto", "cpu", "cuda"), "device", "where to compute")
 	f.Uint64Var(&a.seed, "seed", 0, "sampling with the same `number` gives the same text")
-	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newEval(a), newVerify(a), newRun(a),
+	f.StringVar(&a.config, "config", "", "`file` with defaults for flags (default tritium/config.toml in the user's configuration directory)")
+	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newCompress(a), newEval(a), newVerify(a), newRun(a), newChat(a),
 		newGraph(a), newTokenize(a), newBench(a), newVersion(a))
 	return root
 }
@@ -94,10 +96,13 @@ func plainFlags(usages string) string {
 	return strings.ReplaceAll(usages, noise, strings.Repeat(" ", len(noise)))
 }
 
-// prepare takes flags that were not given from the environment and checks the
-// common ones.
+// prepare takes flags that were not given from the environment, then from the
+// configuration file, and checks the common ones.
 func (a *app) prepare(cmd *cobra.Command) error {
 	if err := flagsFromEnvironment(cmd.Flags(), os.LookupEnv); err != nil {
+		return err
+	}
+	if err := flagsFromConfig(cmd, a.config); err != nil {
 		return err
 	}
 	if a.threads < 0 || a.threads > 4096 {

@@ -39,7 +39,7 @@ type runFlags struct {
 	speculate string
 	inputs    activations
 	cache     string
-	sampling  gptoss.Sampling // where a flag was given
+	sampling  samplingFlags
 }
 
 func newRun(a *app) *cobra.Command {
@@ -73,13 +73,13 @@ text and checks several at a time: the text is the same, and often sooner there.
 				if err != nil {
 					return err
 				}
-				s := f.choose(g.Sampling, cmd.Flags().Changed)
+				s := f.sampling.choose(g.Sampling, cmd.Flags().Changed)
 				s.Seed = a.seed
 				if err := s.Check(); err != nil {
 					return usageError{err}
 				}
 				return a.continueText(cmd.Context(), c, text, s, g.Stop, f)
-			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)))...)
+			}, append(f.inputs.options(), gptoss.WithCache(cacheOf(f.cache)), a.expanding())...)
 		},
 	}
 	fl := cmd.Flags()
@@ -87,35 +87,12 @@ text and checks several at a time: the text is the same, and often sooner there.
 	fl.StringVarP(&f.prompt, "prompt", "p", "", "`text` to continue (default: stdin)")
 	fl.IntVarP(&f.maxTokens, "max-tokens", "n", 128, "stop after so many tokens")
 	fl.BoolVar(&f.ids, "ids", false, "the prompt is token ids, and so is what is printed")
-	fl.Float64Var(&f.sampling.Temperature, "temperature", 0, "divides the logits; 0 takes the likeliest token (default: the model's)")
-	fl.IntVar(&f.sampling.TopK, "top-k", 0, "choose among the `k` likeliest tokens (default: the model's)")
-	fl.Float64Var(&f.sampling.TopP, "top-p", 0, "choose among the likeliest tokens of this total probability (default: the model's)")
-	fl.Float64Var(&f.sampling.MinP, "min-p", 0, "choose among tokens this likely relative to the likeliest (default: the model's)")
-	fl.Float64Var(&f.sampling.RepetitionPenalty, "repetition-penalty", 0, "make tokens that occurred less likely; 1 is none (default: the model's)")
+	f.sampling.declare(fl)
 	fl.StringVar(&f.session, "session", "", "`file` that keeps what the model has read, from one run to the next")
 	fl.Var(newChoice(&f.speculate, "auto", "off", "on"), "speculate", "guess repeated tokens: where it pays, never, wherever possible")
 	f.inputs.declare(fl)
 	cacheFlag(fl, &f.cache)
 	return cmd
-}
-
-// choose takes the sampling that flags ask for and the model's for the rest.
-func (f *runFlags) choose(s gptoss.Sampling, given func(string) bool) gptoss.Sampling {
-	for _, x := range []struct {
-		flag     string
-		to, from *float64
-	}{
-		{"temperature", &s.Temperature, &f.sampling.Temperature}, {"top-p", &s.TopP, &f.sampling.TopP},
-		{"min-p", &s.MinP, &f.sampling.MinP}, {"repetition-penalty", &s.RepetitionPenalty, &f.sampling.RepetitionPenalty},
-	} {
-		if given(x.flag) {
-			*x.to = *x.from
-		}
-	}
-	if given("top-k") {
-		s.TopK = f.sampling.TopK
-	}
-	return s
 }
 
 // continueText generates, and prints text as it comes or one JSON object.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/seed-796a8800/tritium/internal/reference"
 	"github.com/seed-796a8800/tritium/testdata"
 )
 
@@ -39,7 +40,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "oneline": oneline, "jsonkeys": jsonkeys, "copynano": copynano,
-			"cut": cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
+			"writechat": writechat,
+			"cut":       cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
 		},
 	})
 }
@@ -103,6 +105,11 @@ func jsonkeys(ts *testscript.TestScript, neg bool, args []string) {
 func copynano(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.CopyFS(dir, testdata.Nano()))
+}
+
+// writechat DIR: a model that speaks harmony.
+func writechat(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(reference.WriteChat(ts.MkAbs(args[0])))
 }
 
 // cut FILE N: drops the last N bytes.

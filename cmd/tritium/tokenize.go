@@ -36,7 +36,7 @@ given. With --decode, TEXT is token ids separated by spaces or commas.`,
 					return a.decodeTokens(c, text)
 				}
 				return a.printTokens(c, text, special)
-			})
+			}, gptoss.AsStored())
 		},
 	}
 	cmd.Flags().BoolVar(&decode, "decode", false, "TEXT is token ids; print their text")

@@ -28,17 +28,17 @@ const (
 // Source: openai/harmony docs/format.md, "System message format".
 type System struct {
 	// Identity is the first line.
-	Identity string
+	Identity string `json:"identity,omitempty"`
 	// KnowledgeCutoff is a month, "2024-06".
-	KnowledgeCutoff string
+	KnowledgeCutoff string `json:"knowledge_cutoff,omitempty"`
 	// CurrentDate is a day, "2025-06-28".
-	CurrentDate string
+	CurrentDate string `json:"current_date,omitempty"`
 	// Reasoning is the effort.
-	Reasoning Reasoning
+	Reasoning Reasoning `json:"reasoning,omitempty"`
 	// Tools are built-in tools, Browser and Python.
-	Tools []Namespace
+	Tools []Namespace `json:"tools,omitempty"`
 	// ValidChannels are the channels that the model is to use.
-	ValidChannels []string
+	ValidChannels []string `json:"valid_channels,omitempty"`
 }
 
 // NewSystem returns the system message of OpenAI's library: ChatGPT, knowledge
@@ -61,29 +61,29 @@ func NewSystem() *System {
 // Source: openai/harmony docs/format.md, "Developer message format".
 type Developer struct {
 	// Instructions are the caller's.
-	Instructions string
+	Instructions string `json:"instructions,omitempty"`
 	// Tools are the functions that the model may call, as functions.NAME.
-	Tools []Tool
+	Tools []Tool `json:"tools,omitempty"`
 	// ResponseFormats are what an answer may look like. They tell the model and
 	// do not hold it to anything.
-	ResponseFormats []ResponseFormat
+	ResponseFormats []ResponseFormat `json:"response_formats,omitempty"`
 }
 
 // Tool is a function that the model may call.
 type Tool struct {
-	Name        string
-	Description string
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
 	// Parameters is the JSON Schema of its argument, an object. The order of the
 	// properties is kept. Empty and null are a function without arguments.
-	Parameters json.RawMessage
+	Parameters json.RawMessage `json:"parameters,omitempty"`
 }
 
 // Namespace is a group of tools. Without tools it is described to the model in
 // free text.
 type Namespace struct {
-	Name        string
-	Description string
-	Tools       []Tool
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Tools       []Tool `json:"tools,omitempty"`
 }
 
 // functions is the namespace of the caller's tools.
@@ -93,10 +93,10 @@ const functions = "functions"
 //
 // Source: openai/harmony docs/format.md, "Structured output".
 type ResponseFormat struct {
-	Name        string
-	Description string
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
 	// Schema is a JSON Schema.
-	Schema json.RawMessage
+	Schema json.RawMessage `json:"schema"`
 }
 
 // text returns the message's content. calls says that the caller's functions

@@ -32,17 +32,19 @@ var mayImport = map[string][]string{
 	"ops/internal/...": {},
 	"ternaryop":        {"graph", "internal/routing", "internal/t16/..."},
 
-	"gptoss":           {"graph", "ops", "ternaryop", "internal/largepages", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
+	"gptoss":           {"graph", "ops", "ternaryop", "internal/largepages", "internal/rans", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"gptoss/tokenizer": {},
 	"gptoss/harmony":   {"gptoss/tokenizer"},
+	"gptoss/constrain": {"gptoss/tokenizer"},
 
-	"quantize": {"graph", "ops", "ternaryop", "gptoss/...", "internal/routing",
-		"internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
+	"quantize": {"graph", "ops", "ternaryop", "gptoss/...", "internal/routing", "internal/rans",
+		"internal/units", "internal/safetensors", "internal/mxfp4", "internal/atomicfile", "internal/hub", "internal/gguf"},
 	"quantize/evaluate": {"graph", "ops", "gptoss/...", "internal/atomicfile"},
 
 	"internal/safetensors": {"internal/atomicfile"},
 	"internal/gguf":        {"internal/atomicfile", "internal/safetensors"},
 	"internal/hub":         {"internal/atomicfile"},
+	"internal/units":       {"internal/atomicfile"},
 	"internal/reference":   {"internal/safetensors"},
 	"internal/server":      {"graph", "gptoss/..."},
 	"internal/...":         {},
@@ -58,6 +60,7 @@ var onlyInTests = []string{
 	"github.com/rogpeppe/go-internal",
 	"github.com/google/go-cmp",
 	"go.uber.org/goleak",
+	"github.com/google/jsonschema-go",
 	"github.com/nlpodyssey/safetensors",
 	"github.com/pkoukk/tiktoken-go",
 }

@@ -127,108 +127,39 @@ func RunTasks(ctx context.Context, cpu *graph.CPU, m Model, tok *tokenizer.Token
 	if err != nil {
 		return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
 	}
-	r := &taskRun{encoding: encoding, plan: plan, batch: graph.NewBatch(), stop: stop, queue: tasks,
-		sampler: gptoss.NewSampler(gptoss.Sampling{})}
-	for range min(taskSlots, len(tasks)) {
-		seq, err := plan.Plan.NewSequence()
+	queue := tasks
+	next := func() (*gptoss.Text, error) {
+		if len(queue) == 0 {
+			return nil, nil
+		}
+		task := &queue[0]
+		queue = queue[1:]
+		ids, err := task.prompt(encoding)
 		if err != nil {
-			return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
+			return nil, err
 		}
-		r.slots = append(r.slots, &taskSlot{seq: seq})
+		if limit := m.Config.MaxPositions; limit > 0 && len(ids) > limit {
+			return nil, fmt.Errorf("the task %.40q has %d tokens, more than the context of %d", task.User, len(ids), limit)
+		}
+		answer, written := newAnswer(encoding, task.Expected), 0
+		return &gptoss.Text{Prompt: ids, Write: func(id int32, full bool) (more bool) {
+			written++
+			verdict := answer.write(id, slices.Contains(stop, id))
+			if verdict == undecided && written < maxAnswerTokens && !full {
+				return true
+			}
+			result.add(task.Kind, verdict == right)
+			if progress != nil {
+				progress(result.Total, len(tasks))
+			}
+			return false
+		}}, nil
 	}
-	for result.Total < len(tasks) {
-		if err := ctx.Err(); err != nil {
-			return result, err
+	if err := gptoss.ContinueAll(ctx, plan, taskSlots, next); err != nil {
+		if ctx.Err() != nil {
+			return result, ctx.Err()
 		}
-		before := result.Total
-		if err := r.step(&result); err != nil {
-			return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
-		}
-		if progress != nil && result.Total > before {
-			progress(result.Total, len(tasks))
-		}
+		return result, fmt.Errorf("evaluate: %s: %w", m.Name, err)
 	}
 	return result, nil
-}
-
-// taskRun is a run of RunTasks.
-type taskRun struct {
-	encoding *harmony.Encoding
-	plan     *gptoss.Model
-	batch    *graph.Batch
-	sampler  *gptoss.Sampler
-	stop     []int32
-	queue    []Task // not begun
-	slots    []*taskSlot
-}
-
-// taskSlot is a place for a task that is being worked on.
-type taskSlot struct {
-	seq     *graph.Sequence
-	task    *Task   // nil: the slot is free
-	pending []int32 // tokens that the model has not read: of the prompt, or the last one
-	written int     // tokens of the answer
-	answer  answer
-}
-
-// step runs one batch: the next token of every answer, and parts of prompts
-// where there is room.
-func (r *taskRun) step(result *TaskResult) error {
-	r.batch.Reset()
-	var asked []*taskSlot // whose next token the batch gives, in order of rows
-	for _, s := range r.slots {
-		if err := r.fill(s); err != nil {
-			return err
-		}
-		n := min(len(s.pending), r.plan.Plan.MaxRows()-r.batch.Rows())
-		if s.task == nil || n == 0 {
-			continue
-		}
-		row := r.batch.Add(s.seq, n)
-		copy(r.plan.Tokens()[row:], s.pending[:n])
-		if s.pending = s.pending[n:]; len(s.pending) == 0 {
-			r.batch.Want(row + n - 1)
-			asked = append(asked, s)
-		}
-	}
-	if err := r.plan.Plan.Run(r.batch); err != nil {
-		return err
-	}
-	for i, s := range asked {
-		id, err := r.sampler.Next(r.plan.Logits(i))
-		if err != nil {
-			return err
-		}
-		s.written++
-		verdict := s.answer.write(id, slices.Contains(r.stop, id))
-		limit := r.plan.Config.MaxPositions
-		if verdict == undecided && (s.written == maxAnswerTokens || limit > 0 && s.seq.Len() >= limit) {
-			verdict = wrong
-		}
-		if verdict != undecided {
-			result.add(s.task.Kind, verdict == right)
-			s.task = nil
-			continue
-		}
-		s.pending = append(s.pending[:0], id)
-	}
-	return nil
-}
-
-// fill gives a free slot the next task, if there is one.
-func (r *taskRun) fill(s *taskSlot) error {
-	if s.task != nil || len(r.queue) == 0 {
-		return nil
-	}
-	s.task, r.queue = &r.queue[0], r.queue[1:]
-	ids, err := s.task.prompt(r.encoding)
-	if err != nil {
-		return err
-	}
-	s.pending, s.written = ids, 0
-	if limit := r.plan.Config.MaxPositions; limit > 0 && len(s.pending) > limit {
-		return fmt.Errorf("the task %.40q has %d tokens, more than the context of %d", s.task.User, len(s.pending), limit)
-	}
-	s.answer = newAnswer(r.encoding, s.task.Expected)
-	return s.seq.Truncate(0)
 }

@@ -55,6 +55,9 @@ var vectorOps = []vectorOp{
 	{"SwiGLU", each, []int{2},
 		func(d []float32, in [][]float32) { SwiGLU(d, in[0], 7) },
 		func(d []float32, in [][]float32) { swiGLUGeneric(d, in[0], 7) }, false},
+	{"SwiGLUBack", twice, []int{2, 1},
+		func(d []float32, in [][]float32) { SwiGLUBack(d, in[1], in[0], 7) },
+		func(d []float32, in [][]float32) { swiGLUBackRef(d, in[1], in[0], 7) }, true},
 	{"RMSNorm", each, []int{1, 1},
 		func(d []float32, in [][]float32) { RMSNorm(d, in[0], in[1], 1e-5) },
 		func(d []float32, in [][]float32) { rmsNormRef(d, in[0], in[1], 1e-5) }, true},
@@ -102,6 +105,22 @@ func softmaxRef(dst, s []float32, sink float32) {
 func rmsNormRef(dst, x, w []float32, eps float32) {
 	mean := dotGeneric(x, x) / float32(len(x))
 	normGeneric(dst, x, w, 1/float32(math.Sqrt(float64(mean+eps))))
+}
+
+func swiGLUBackRef(dst, dy, gateUp []float32, limit float32) {
+	for i, d := range dy {
+		gate, up := gateUp[2*i], gateUp[2*i+1]
+		g, l := min(gate, limit), max(min(up, limit), -limit)
+		s := 1 / (1 + exp32(-swigluAlpha*g))
+		t := float32(g * s)
+		dst[2*i], dst[2*i+1] = 0, 0
+		if gate < limit {
+			dst[2*i] = float32(d*(l+1)) * (float32(float32(swigluAlpha*t)*(1-s)) + s)
+		}
+		if -limit < up && up < limit {
+			dst[2*i+1] = d * t
+		}
+	}
 }
 
 // TestVectorOps compares every kernel with its definition at every length up to
