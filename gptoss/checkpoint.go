@@ -31,6 +31,7 @@ type Checkpoint struct {
 	tensors map[string]safetensors.Tensor
 	int8    bool
 
+	outline    bool // the tensors have no Data; see Outline
 	asStored   bool
 	progress   func(done, total int64) // of expanding
 	compressed map[string]compressed   // by tensor

@@ -13,6 +13,7 @@ import (
 // inspection is what `inspect --json` prints.
 type inspection struct {
 	Model         string               `json:"model"`
+	Basis         string               `json:"basis"`  // what was looked at: "weights", "headers", "index"
 	Config        json.RawMessage      `json:"config"` // config.json
 	Quantization  *gptoss.Quantization `json:"quantization"`
 	Parameters    int64                `json:"parameters"`
@@ -74,19 +75,33 @@ func newInspect(a *app) *cobra.Command {
 		Short: "Configuration, sizes by kind of tensor, and what quantizing would give",
 		Long: `Inspect says what a model consists of: its configuration, parameters, bytes and
 bits per weight by kind of tensor, what may become ternary, and how large the
-model would be under each recipe of 'tritium quantize'.`,
-		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors",
+model would be under each recipe of 'tritium quantize'.
+
+It needs no weights. Of a directory without them it reads config.json with
+the headers of the files, or with the index alone. Of a repository of the Hugging
+Face Hub that was not pulled it fetches these, a hundred kilobytes.`,
+		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors\n  tritium inspect openai/gpt-oss-120b",
 		Args:    wantArgs("MODEL"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return withModel(args[0], func(c *gptoss.Checkpoint) error {
-				in, err := inspect(args[0], c)
-				if err != nil {
-					return err
-				}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			show := func(basis string, config []byte, c described) error {
+				in := inspect(args[0], config, c)
+				in.Basis = basis
 				if a.json {
 					return a.printJSON(in)
 				}
 				return in.print(a, c.Config(), tensors)
+			}
+			if o, err := a.outlineOf(cmd.Context(), args[0]); err != nil {
+				return err
+			} else if o != nil {
+				return show(o.basis, o.config, o.Outline)
+			}
+			return withModel(args[0], func(c *gptoss.Checkpoint) error {
+				config, err := fs.ReadFile(c.Files(), "config.json")
+				if err != nil {
+					return err
+				}
+				return show("weights", config, c)
 			}, gptoss.AsStored())
 		},
 	}
@@ -94,11 +109,7 @@ model would be under each recipe of 'tritium quantize'.`,
 	return cmd
 }
 
-func inspect(name string, c *gptoss.Checkpoint) (*inspection, error) {
-	config, err := fs.ReadFile(c.Files(), "config.json")
-	if err != nil {
-		return nil, err
-	}
+func inspect(name string, config []byte, c described) *inspection {
 	in := &inspection{Model: name, Config: config, Quantization: c.Config().Quantization, Kinds: inventory(c)}
 	sum := total(in.Kinds)
 	in.Parameters, in.Active, in.Bytes, in.Memory, in.BitsPerWeight = sum.Parameters, sum.Active, sum.Bytes, sum.Memory, sum.Bits
@@ -114,7 +125,7 @@ func inspect(name string, c *gptoss.Checkpoint) (*inspection, error) {
 		}
 		in.Forecast = append(in.Forecast, out)
 	}
-	return in, nil
+	return in
 }
 
 func (in *inspection) print(a *app, c gptoss.Config, tensors bool) error {

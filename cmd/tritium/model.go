@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/seed-796a8800/tritium/gptoss"
@@ -15,15 +14,17 @@ import (
 // nano names the checkpoint that is built into the program.
 const nano = "nano"
 
-// openModel opens what MODEL names: a directory, or nano.
+// openModel opens what MODEL names: a directory, a repository that was pulled,
+// or nano.
 func openModel(name string, opts ...gptoss.OpenOption) (*gptoss.Checkpoint, error) {
 	if name == nano {
 		return gptoss.OpenFS(testdata.Nano(), opts...)
 	}
-	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no model %q; give a directory that holds config.json, or %s, which is built in", name, nano)
+	dir, err := modelDir(name)
+	if err != nil {
+		return nil, err
 	}
-	return gptoss.Open(name, opts...)
+	return gptoss.Open(dir, opts...)
 }
 
 // withModel calls f with an open model and closes it.

@@ -35,13 +35,15 @@ func newRoot(a *app) *cobra.Command {
 		Long: `Tritium turns GPT-OSS into a model of ternary weights (-1, 0, +1 times a scale)
 and int8 activations, says what that cost, and runs it on the CPU.
 
-MODEL is a directory in Hugging Face layout, original or ternary, or the word
-"nano": a small GPT-OSS that is built into this program.`,
+MODEL is a directory in Hugging Face layout, original or ternary, the name of a
+repository that 'tritium pull' fetched, or the word "nano": a small GPT-OSS that
+is built into this program.`,
 		Example: `  tritium demo
   tritium inspect nano
   tritium quantize nano --out nano-ternary
   tritium eval nano-ternary --reference nano
-  tritium run nano-ternary -p "The captain looked at"`,
+  tritium run nano-ternary -p "The captain looked at"
+  tritium pull openai/gpt-oss-20b`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// Runs only when no command matched.
@@ -75,7 +77,7 @@ MODEL is a directory in Hugging Face layout, original or ternary, or the word
 	f.Var(newChoice(&a.device, "auto", "cpu", "cuda"), "device", "where to compute")
 	f.Uint64Var(&a.seed, "seed", 0, "sampling with the same `number` gives the same text")
 	f.StringVar(&a.config, "config", "", "`file` with defaults for flags (default tritium/config.toml in the user's configuration directory)")
-	root.AddCommand(newDemo(a), newInspect(a), newQuantize(a), newCompress(a), newEval(a), newVerify(a), newRun(a), newChat(a),
+	root.AddCommand(newDemo(a), newPull(a), newInspect(a), newQuantize(a), newCompress(a), newEval(a), newVerify(a), newRun(a), newChat(a),
 		newGraph(a), newTokenize(a), newBench(a), newVersion(a))
 	return root
 }

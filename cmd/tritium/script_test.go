@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "oneline": oneline, "jsonkeys": jsonkeys, "copynano": copynano,
 			"writechat": writechat,
 			"cut":       cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
+			"fakehub": fakehub, "publish": publish, "shardnano": shardnano,
 		},
 	})
 }

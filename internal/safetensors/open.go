@@ -142,9 +142,13 @@ func readIndex(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseIndex(b)
+}
+
+func parseIndex(b []byte) (map[string]string, error) {
 	p := newHeaderParser(b)
 	var weights map[string]string
-	err = p.object("index", func(key string) error {
+	err := p.object("index", func(key string) error {
 		if key == "weight_map" {
 			var err error
 			weights, err = p.strings("weight_map")
