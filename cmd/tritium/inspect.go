@@ -79,7 +79,7 @@ model would be under each recipe of 'tritium quantize'.
 
 It needs no weights. Of a directory without them it reads config.json with
 the headers of the files, or with the index alone. Of a repository of the Hugging
-Face Hub that was not pulled it fetches these, a hundred kilobytes.`,
+Face Hub that was not pulled it fetches these, some hundred kilobytes.`,
 		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors\n  tritium inspect openai/gpt-oss-120b",
 		Args:    wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 // onlyInTests are never imported by product code.
 var onlyInTests = []string{
 	module + "/internal/reference",
+	module + "/internal/hub/hubtest",
 	"pgregory.net/rapid",
 	"github.com/rogpeppe/go-internal",
 	"github.com/google/go-cmp",
@@ -274,6 +275,8 @@ func TestRefuse(t *testing.T) {
 		{"gptoss", module + "/cmd/tritium", false},
 		{"cmd/tritium", module + "/quantize/evaluate", true},
 		{"cmd/tritium", module + "/internal/reference", false},
+		{"cmd/tritium", module + "/internal/hub", true},
+		{"cmd/tritium", module + "/internal/hub/hubtest", false},
 		{"novelty", module + "/graph", false},
 		{"ops/internal/kernel", "golang.org/x/sys/cpu", true},
 		{"ops/internal/kernel", "math", true},

@@ -21,6 +21,9 @@ import (
 // Commit is the one commit that a Server has.
 const Commit = "0123456789abcdef0123456789abcdef01234567"
 
+// maxContent is how large a file is whose contents matter.
+const maxContent = 64 << 20
+
 // A Server is a running Hub. Set its fields before the first request.
 type Server struct {
 	URL  string // the endpoint
@@ -171,7 +174,7 @@ func (s *Server) request(r *http.Request, file string) Request {
 	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); n == 2 && first <= last && last < q.End {
 		q.From, q.End = first, last+1
 	}
-	if info.Size() <= 64<<20 {
+	if info.Size() <= maxContent {
 		if data, err := fs.ReadFile(s.files, file); err == nil {
 			q.Content = data[q.From:q.End]
 		}
@@ -179,7 +182,8 @@ func (s *Server) request(r *http.Request, file string) Request {
 	return q
 }
 
-// hash is the one by which the Hub knows a file; "" for none.
+// hash is the one by which the Hub knows a file; "" for none. Of a file whose contents are for nobody to read, it is
+// made up.
 func (s *Server) hash(file string) string {
 	f, err := s.files.Open(file)
 	if err != nil {
@@ -195,7 +199,9 @@ func (s *Server) hash(file string) string {
 		h = sha1.New()
 		fmt.Fprintf(h, "blob %d\x00", info.Size())
 	}
-	if _, err := io.Copy(h, f); err != nil {
+	if info.Size() > maxContent {
+		io.WriteString(h, file)
+	} else if _, err := io.Copy(h, f); err != nil {
 		return ""
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
