@@ -71,7 +71,9 @@ func (c *Client) Commit(ctx context.Context, repo, revision string) (string, err
 	var answer struct {
 		SHA string `json:"sha"`
 	}
-	if _, err := c.ask(ctx, repo, c.url("api/models", repo, "revision", url.PathEscape(revision)), maxAnswer, &answer); err != nil {
+	u := c.url("api/models", repo, "revision", revision)
+	u.RawPath = c.url("api/models", repo, "revision").EscapedPath() + "/" + url.PathEscape(revision) // a slash is part of its name
+	if _, err := c.ask(ctx, repo, u, maxAnswer, &answer); err != nil {
 		return "", wrap(err, repo, "revision "+revision)
 	}
 	if !commitID.MatchString(answer.SHA) {
