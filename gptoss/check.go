@@ -54,8 +54,6 @@ func (c *Checkpoint) checkFormats() error {
 			return fmt.Errorf("%q is no projection of the model", name)
 		case f.Ternary() && !p.Quantizable:
 			return fmt.Errorf("%s has format %s; only attention and expert projections can be ternary", name, f.Kind)
-		case p.Experts > 0 && !f.Ternary():
-			return fmt.Errorf("%s has format %s; experts can only be ternary or as in the source", name, f.Kind)
 		case f.Coding != "" && f.Coding != CodingRANS:
 			return fmt.Errorf("%s has coding %q; this tritium knows %q alone", name, f.Coding, CodingRANS)
 		}

@@ -155,6 +155,12 @@ func (c *Checkpoint) Tensors() []safetensors.Tensor {
 	return ts
 }
 
+// Release lets go of the pages of the mapped files that were read so far: who
+// goes through a large model once does not hold all of it.
+//
+// Errors: the operating system's.
+func (c *Checkpoint) Release() error { return c.archive.Release() }
+
 // Close unmaps the files and frees what was made of them. Nothing that came
 // from the checkpoint may be used afterwards.
 func (c *Checkpoint) Close() error {

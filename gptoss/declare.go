@@ -35,6 +35,14 @@ func Declare(b *graph.Builder, c Config, w Weights, tokens *gorgonia.Node) (logi
 	for layer := range c.Layers {
 		x = DeclareLayer(b, c, w, layer, x)
 	}
+	return DeclareHead(b, c, w, x)
+}
+
+// DeclareHead declares what follows the last layer: logits of the residual
+// stream, for the rows of a batch that ask for them.
+//
+// Shapes: x [T, H] -> [T, V].
+func DeclareHead(b *graph.Builder, c Config, w Weights, x *gorgonia.Node) (logits *gorgonia.Node) {
 	x = ops.RMSNorm(b, "model.norm", c.NormEpsilon, x, declareVector(b, w, FinalNormName, ""))
 	x = ops.SelectOutputs(b, "outputs", x)
 	return w.Linear(HeadName).Apply(b, x)

@@ -2,7 +2,11 @@ package gptoss
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -28,6 +32,24 @@ const (
 // Units: done and total in bytes of tensor data.
 // Errors: the file, the tensor and the element of the first bad value.
 func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64)) error {
+	return c.checkValues(cpu, progress, func(safetensors.Tensor) error { return nil })
+}
+
+// CheckFiniteSHA256 is CheckFinite and SHA256 in one reading of the files.
+//
+// Errors: those of both; a model with ternary tensors, whose codes are not
+// checked in the order in which they are hashed.
+func (c *Checkpoint) CheckFiniteSHA256(ctx context.Context, cpu *graph.CPU, progress func(done, total int64)) (string, error) {
+	if c.config.Quantization != nil {
+		return "", errors.New("gptoss: the model is quantized; check and hash it one after the other")
+	}
+	h := sha256.New()
+	err := c.checkValues(cpu, progress, func(t safetensors.Tensor) error { return hashTensor(ctx, h, t) })
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// checkValues is CheckFinite, and calls also for every tensor that was checked.
+func (c *Checkpoint) checkValues(cpu *graph.CPU, progress func(done, total int64), also func(safetensors.Tensor) error) error {
 	tensors := c.Tensors()
 	var done, total int64
 	for _, t := range tensors {
@@ -56,6 +78,9 @@ func (c *Checkpoint) CheckFinite(cpu *graph.CPU, progress func(done, total int64
 			tick(len(t.Data))
 		} else if err := scan(cpu, t, bad, tick); err != nil {
 			return fmt.Errorf("gptoss: %s: tensor %q: %w", t.File, t.Name, err)
+		}
+		if err := also(t); err != nil {
+			return err
 		}
 	}
 	for _, t := range tensors {

@@ -138,17 +138,20 @@ type quantized struct{ dir, oracle string }
 // recipe says how projections are stored, in groups of 32 or the least there is.
 // No embedding is int8: in layer 0 its codes would meet the rounding of the
 // activations in exact ties, which float64 and float32 take differently.
-type recipe struct{ ternary, o, embedding, head string }
+type recipe struct{ experts, qkv, o, embedding, head string }
 
 var (
-	twoBits  = recipe{FormatTernary, FormatTernary, FormatInt4, FormatInt8}
-	withInt8 = recipe{FormatTernary, FormatInt8, FormatInt4, FormatInt8}
-	fives    = recipe{FormatTernary5, FormatTernary5, FormatInt4, FormatInt4}
+	twoBits  = recipe{FormatTernary, FormatTernary, FormatTernary, FormatInt4, FormatInt8}
+	withInt8 = recipe{FormatTernary, FormatTernary, FormatInt8, FormatInt4, FormatInt8}
+	fives    = recipe{FormatTernary5, FormatTernary5, FormatTernary5, FormatInt4, FormatInt4}
+	planes   = recipe{FormatPlanes2, FormatInt4, FormatInt8, FormatInt4, FormatInt8}
+	fives2   = recipe{FormatPlanes5, FormatPlanes2, FormatPlanes5, FormatInt4, FormatInt4}
+	integers = recipe{FormatInt4, FormatInt4, FormatInt8, FormatInt4, FormatInt8}
 )
 
 func (r recipe) format(t testing.TB, p Projection) (f Format, ok bool) {
 	t.Helper()
-	kind, group := r.ternary, 32
+	kind, group := r.qkv, 32
 	switch {
 	case p.Name == EmbeddingName:
 		kind = r.embedding
@@ -156,6 +159,8 @@ func (r recipe) format(t testing.TB, p Projection) (f Format, ok bool) {
 		kind = r.head
 	case !p.Quantizable:
 		return f, false
+	case p.Experts > 0:
+		kind = r.experts
 	case strings.HasSuffix(p.Name, ".o_proj"):
 		kind = r.o
 	}
@@ -253,28 +258,23 @@ func round(t testing.TB, ms []ops.Matrix, f Format) (codes, scales stored, weigh
 }
 
 // nearest rounds groups to multiples of their mean magnitude, or of the part
-// of their largest that the largest code leaves.
+// of their largest that the largest code leaves. A second plane does the same
+// with what the first leaves.
 func nearest(t testing.TB, w []float32, out, in int, f Format) *ternaryop.Matrix {
 	t.Helper()
 	packed, group := f.Packing(in)
-	largest := map[string]float64{FormatInt4: 7, FormatInt8: 127}[f.Kind]
-	codes, scales := make([]int8, out*in), []float32(nil)
+	var codes []int8
+	var scales []float32
 	for r := range out {
-		for k0 := 0; k0 < in; k0 += group {
-			part := w[r*in+k0 : r*in+min(k0+group, in)]
-			sum, top := 0.0, 0.0
-			for _, v := range part {
-				sum, top = sum+math.Abs(float64(v)), max(top, math.Abs(float64(v)))
+		rest := slices.Clone(w[r*in:][:in])
+		for range packed.Planes() {
+			for part := range slices.Chunk(rest, group) {
+				c, scale := nearestGroup(part, f)
+				codes, scales = append(codes, c...), append(scales, scale)
+				for k := range part {
+					part[k] -= scale * float32(c[k])
+				}
 			}
-			scale, limit := sum/float64(len(part)), 1.0
-			if largest > 0 {
-				scale, limit = top/largest, largest
-			}
-			scale = max(scale, 1e-7)
-			for k, v := range part {
-				codes[r*in+k0+k] = int8(min(max(math.RoundToEven(float64(v)/scale), -limit), limit))
-			}
-			scales = append(scales, float32(scale))
 		}
 	}
 	m, err := ternaryop.Pack(packed, codes, scales, out, in, group)
@@ -282,6 +282,23 @@ func nearest(t testing.TB, w []float32, out, in int, f Format) *ternaryop.Matrix
 		t.Fatal(err)
 	}
 	return m
+}
+
+func nearestGroup(w []float32, f Format) (codes []int8, scale float32) {
+	largest := map[string]float64{FormatInt4: 7, FormatInt8: 127}[f.Kind]
+	sum, top := 0.0, 0.0
+	for _, v := range w {
+		sum, top = sum+math.Abs(float64(v)), max(top, math.Abs(float64(v)))
+	}
+	a, limit := sum/float64(len(w)), 1.0
+	if largest > 0 {
+		a, limit = top/largest, largest
+	}
+	a = max(a, 1e-7)
+	for _, v := range w {
+		codes = append(codes, int8(min(max(math.RoundToEven(float64(v)/a), -limit), limit)))
+	}
+	return codes, float32(a)
 }
 
 // sameBits says where two slices of floats first differ.

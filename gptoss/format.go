@@ -18,8 +18,10 @@ type Format struct {
 
 // The formats of tensors that tritium wrote.
 const (
-	FormatTernary  = "ternary"    // 2 bits a weight
-	FormatTernary5 = "ternary1.6" // five weights in a byte
+	FormatTernary  = "ternary"       // 2 bits a weight
+	FormatTernary5 = "ternary1.6"    // five weights in a byte
+	FormatPlanes2  = "two-planes"    // the sum of two ternary weights of 2 bits, each with its scale
+	FormatPlanes5  = "two-planes1.6" // the same of 1.6 bits
 	FormatInt4     = "int4"
 	FormatInt8     = "int8"
 )
@@ -51,8 +53,20 @@ func NewFormat(kind string, p Projection, group int) (Format, error) {
 	return f, nil
 }
 
-// Ternary says whether the weights are -1, 0 and +1.
-func (f Format) Ternary() bool { return f.Kind == FormatTernary || f.Kind == FormatTernary5 }
+// Ternary says whether the weights are -1, 0 and +1, or sums of two such.
+func (f Format) Ternary() bool {
+	packed, err := ternaryop.ParseFormat(f.Kind)
+	return err == nil && packed.Ternary()
+}
+
+// Planes returns how many integers a weight is stored as.
+func (f Format) Planes() int {
+	packed, err := ternaryop.ParseFormat(f.Kind)
+	if err != nil {
+		return 1
+	}
+	return packed.Planes()
+}
 
 // Packing returns how the weights of a projection with in inputs are packed.
 // Panics where the kind is none that tritium writes.
@@ -84,7 +98,7 @@ func (f Format) Shapes(p Projection) (codes, scales []int, err error) {
 		return nil, nil, err
 	}
 	tiles := (p.Out + 15) / 16
-	codes, scales = []int{tiles, bytes / tiles / 64, 64}, []int{tiles, packed.Cols(p.In) / group, 16}
+	codes, scales = []int{tiles, bytes / tiles / 64, 64}, []int{tiles, packed.Planes() * (packed.Cols(p.In) / group), 16}
 	if p.Experts > 0 {
 		codes, scales = append([]int{p.Experts}, codes...), append([]int{p.Experts}, scales...)
 	}

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
+
+	"github.com/seed-796a8800/tritium/internal/safetensors"
 )
 
 // SHA256 identifies the weights: the SHA-256 over all tensors in order of
@@ -14,17 +17,24 @@ import (
 func (c *Checkpoint) SHA256(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, t := range c.Tensors() {
-		fmt.Fprintf(h, "%s %s %v\n", t.Name, t.Dtype, t.Shape)
-		for data := t.Data; len(data) > 0; {
-			if err := ctx.Err(); err != nil {
-				return "", err
-			}
-			n := min(len(data), 64<<20)
-			h.Write(data[:n])
-			data = data[n:]
+		if err := hashTensor(ctx, h, t); err != nil {
+			return "", err
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func hashTensor(ctx context.Context, h hash.Hash, t safetensors.Tensor) error {
+	fmt.Fprintf(h, "%s %s %v\n", t.Name, t.Dtype, t.Shape)
+	for data := t.Data; len(data) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(len(data), 64<<20)
+		h.Write(data[:n])
+		data = data[n:]
+	}
+	return nil
 }
 
 // fingerprinter is Weights that say which they are.

@@ -25,7 +25,7 @@ func subjects(t *testing.T) []subject {
 		s := shapes[name]
 		s.Window = min(s.Window, 16)
 		dir := writeShape(t, s)
-		q := quantize(t, dir, map[string]recipe{"window-16": withInt8, "full-first": fives, "one-kv-head": twoBits, "top-3-of-5": twoBits}[name])
+		q := quantize(t, dir, map[string]recipe{"window-16": withInt8, "full-first": fives, "one-kv-head": planes, "top-3-of-5": twoBits}[name])
 		all = append(all, subject{name, open(t, dir)}, subject{name + " ternary", open(t, q.dir)},
 			subject{name + " int8", open(t, dir, WithInt8Activations())},
 			subject{name + " int8 cache", open(t, dir, WithCache(ops.CacheInt8))})
@@ -237,8 +237,13 @@ func allocationsOf(t *testing.T, s subject, decoded int) (counts []float64) {
 // stored at 2 bits. They are expanded once, and freed.
 func TestExpandedAgree(t *testing.T) {
 	t.Parallel()
+	checkExpanded(t, fives, 6)
+	checkExpanded(t, fives2, 3) // o and the experts; q, k and v have 2 bits
+}
+
+func checkExpanded(t *testing.T, r recipe, perLayer int) {
 	shape := reference.Named()["window-16"]
-	dir := quantize(t, writeShape(t, shape), fives).dir
+	dir := quantize(t, writeShape(t, shape), r).dir
 	ids := tokens(40, shape.Vocab)
 	logits := map[bool][]float32{}
 	for _, expands := range []bool{false, true} {
@@ -249,7 +254,7 @@ func TestExpandedAgree(t *testing.T) {
 		if err := c.CheckFinite(newCPU(t, 2), nil); err != nil {
 			t.Error(err)
 		}
-		if got, want := len(c.expanded), map[bool]int{true: 6 * c.config.Layers}[expands]; got != want || len(c.memory) != want {
+		if got, want := len(c.expanded), map[bool]int{true: perLayer * c.config.Layers}[expands]; got != want || len(c.memory) != want {
 			t.Errorf("expands %t: %d projections in %d pieces of memory, want %d", expands, got, len(c.memory), want)
 		}
 	}

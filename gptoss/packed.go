@@ -28,7 +28,7 @@ func (c *Checkpoint) packed(name string) *ternaryop.Stack {
 // Errors: no memory for the expanded codes.
 func (c *Checkpoint) kernelWeights(name string) (*ternaryop.Stack, error) {
 	s := c.packed(name)
-	if s.Format != ternaryop.Ternary5 || !c.expands {
+	if !c.expands || !s.Format.Expands() {
 		return s, nil
 	}
 	c.mu.Lock()

@@ -175,7 +175,7 @@ func TestQuantized(t *testing.T) {
 		if shape.Naming != reference.HF {
 			continue // a quantized model has Transformers' names
 		}
-		for i, r := range []recipe{twoBits, withInt8, fives} {
+		for i, r := range []recipe{twoBits, withInt8, fives, planes, fives2, integers} {
 			t.Run(fmt.Sprintf("%s/%+v", name, r), func(t *testing.T) {
 				t.Parallel()
 				if testing.Short() && i > 0 {

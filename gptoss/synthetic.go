@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/x448/float16"
 
@@ -22,9 +24,9 @@ import (
 // the router sends text to all experts alike.
 type Synthetic struct {
 	Config Config
-	// Format is FormatTernary or FormatTernary5 (attention and experts ternary)
-	// or FormatMXFP4 (experts MXFP4, attention bf16); embedding and router are
-	// bf16 in all of them.
+	// Format is one of the ternary formats, which attention and experts then
+	// have, or FormatMXFP4 (experts MXFP4, attention bf16); embedding and router
+	// are bf16 in all of them.
 	Format string
 	Group  int    // of ternary weights: the largest to use, as in quantization; 0 is 192, of 1.6 bits 320
 	Head   string // FormatInt4, FormatInt8, FormatBF16; "" is int4 beside ternary and bf16 beside MXFP4
@@ -112,8 +114,8 @@ func (c *Checkpoint) make(ctx context.Context, cpu *graph.CPU, t made, seed uint
 // stored.
 func (s Synthetic) plan() (Config, []made, error) {
 	c := s.Config
-	if s.Format != FormatTernary && s.Format != FormatTernary5 && s.Format != FormatMXFP4 {
-		return c, nil, fmt.Errorf("gptoss: synthetic weights in format %q; there are %s, %s and %s", s.Format, FormatTernary, FormatTernary5, FormatMXFP4)
+	if kinds := []string{FormatTernary, FormatTernary5, FormatPlanes2, FormatPlanes5, FormatMXFP4}; !slices.Contains(kinds, s.Format) {
+		return c, nil, fmt.Errorf("gptoss: synthetic weights in format %q; there are %s", s.Format, strings.Join(kinds, ", "))
 	}
 	if least := s.leastGroup(); s.Group < 0 || s.Group%least != 0 {
 		return c, nil, fmt.Errorf("gptoss: synthetic %s weights in groups of %d; take a multiple of %d", s.Format, s.Group, least)
@@ -151,10 +153,11 @@ func (s Synthetic) plan() (Config, []made, error) {
 
 // leastGroup is what groups are multiples of.
 func (s Synthetic) leastGroup() int {
-	if s.Format == FormatTernary5 {
-		return ternaryop.Ternary5.Groups(1, 1)
+	packed, err := ternaryop.ParseFormat(s.Format)
+	if err != nil {
+		packed = ternaryop.Ternary2 // MXFP4 has no groups of its own to choose
 	}
-	return ternaryop.Ternary2.Groups(1, 1)
+	return packed.Groups(1, 1)
 }
 
 // format says how a projection is stored.
@@ -163,7 +166,7 @@ func (s Synthetic) format(p Projection) (Format, error) {
 	case p.Name == HeadName:
 		return s.headFormat(p)
 	case p.Quantizable && s.Format != FormatMXFP4:
-		return NewFormat(s.Format, p, cmp.Or(s.Group, map[string]int{FormatTernary: 192, FormatTernary5: 320}[s.Format]))
+		return NewFormat(s.Format, p, cmp.Or(s.Group, map[int]int{16: 192, 80: 320}[s.leastGroup()]))
 	case p.Experts > 0:
 		return Format{Kind: FormatMXFP4, Bits: 4.25}, nil
 	}
@@ -195,7 +198,7 @@ func weights(p Projection, f Format) ([]made, error) {
 	}
 	var list []made
 	switch f.Kind {
-	case FormatTernary, FormatTernary5, FormatInt4, FormatInt8:
+	case FormatTernary, FormatTernary5, FormatPlanes2, FormatPlanes5, FormatInt4, FormatInt8:
 		codes, scales, err := f.layout(p)
 		if err != nil {
 			return nil, err
@@ -230,6 +233,8 @@ var codePatterns = map[string]struct {
 }{
 	FormatTernary:  {crumbs, math.Sqrt(1. / 2)},
 	FormatTernary5: {trits, math.Sqrt(2. / 3)},
+	FormatPlanes2:  {crumbs, 1},
+	FormatPlanes5:  {trits, math.Sqrt(4. / 3)},
 	FormatInt4:     {anyBits, 4.64},
 	FormatInt8:     {anyBits, 73.9},
 }

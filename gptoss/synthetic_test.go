@@ -42,6 +42,8 @@ func TestSyntheticRuns(t *testing.T) {
 		{Format: FormatTernary, Group: 64, Head: FormatInt8},
 		{Format: FormatTernary5},
 		{Format: FormatTernary5, Group: 80, Head: FormatInt8},
+		{Format: FormatPlanes2},
+		{Format: FormatPlanes5, Group: 80},
 		{Format: FormatMXFP4},
 		{Format: FormatMXFP4, Head: FormatInt4},
 	} {

@@ -19,32 +19,35 @@ func batchRows(out, threads int) int {
 type scratch struct {
 	errors  []float32 // [rows, In], w - ŵ
 	base    []float32 // [rows, g]
-	values  []float32 // [rows, g]
-	product []float32 // [rows, g]
+	values  []float32 // [planes, rows, g]
+	product []float32 // [planes, rows, g]
 	delta   []float32 // [rows, g]
 	panel   []float32 // [rows, panelSize]
 	order   []uint32  // [g]
+	sums    []float64 // [g+1]
 }
 
-func (s *scratch) resize(rows, in, group int) {
+func (s *scratch) resize(rows, in, group, planes int) {
 	s.errors = grow(s.errors, rows*in)
 	s.base = grow(s.base, rows*group)
-	s.values = grow(s.values, rows*group)
-	s.product = grow(s.product, rows*group)
+	s.values = grow(s.values, planes*rows*group)
+	s.product = grow(s.product, planes*rows*group)
 	s.delta = grow(s.delta, rows*group)
 	s.panel = grow(s.panel, rows*panelSize)
 	s.order = grow(s.order, group)
+	s.sums = grow(s.sums, group+1)
 }
 
 // batch is a set of rows being fitted by one thread.
 type batch struct {
 	*scratch
+	levels
 	rows, in, group, groups int
 	h                       []float32 // [In, In], or nil for the identity
 	inverse                 []float32 // [In], 1/H_jj
 	w                       []float32 // [rows, In]
-	codes                   []int8    // [rows, In]
-	scales                  []float32 // [rows, groups]
+	codes                   []int8    // [rows, In], of the levels
+	scales                  []float32 // [rows, groups, planes]
 	prices                  []float64 // [rows, groups], of codes that are not 0; nil is free, see FitOptions.DeadZone
 }
 
@@ -77,14 +80,19 @@ func (b *batch) absmean() {
 }
 
 func (b *batch) stage1() {
-	for i := range b.scales[:b.rows*b.groups] {
-		first, n := b.span(i % b.groups)
-		at := i/b.groups*b.in + first
-		w := b.w[at:][:n]
-		price := b.price(i)
-		b.scales[i] = stage1Scale(w, b.order[:n], price)
-		encodePriced(b.codes[at:][:n], w, b.scales[i], price)
+	for row := range b.rows {
+		for g := range b.groups {
+			first, n := b.span(g)
+			at := row*b.in + first
+			b.leastSquares(b.codes[at:][:n], b.scalesOf(row, g), b.w[at:][:n], b.price(row, g), b.scratch)
+		}
 	}
+}
+
+// scalesOf are the scales of group g of a row.
+func (b *batch) scalesOf(row, g int) []float32 {
+	planes := b.planes()
+	return b.scales[(row*b.groups+g)*planes:][:planes]
 }
 
 // span returns the first column of group g and how many it has.

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -11,9 +12,9 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"time"
 
 	"github.com/seed-796a8800/tritium/internal/atomicfile"
-	"github.com/seed-796a8800/tritium/internal/units"
 )
 
 // A trainer's state on disk is a header of JSON with its length before it
@@ -41,37 +42,45 @@ type stateHeader struct {
 // maxStateHeader bounds what is read before the header is checked.
 const maxStateHeader = 1 << 16
 
-// key names the result of a pass: everything that it depends on. The trainer
-// must have been started.
-func (t *trainer) key() units.Key {
-	h := sha256.New()
-	s := stateStream{w: h}
-	s.result(t.state.best.result)
-	for _, v := range t.goal.model.values() { // those that stay as they are too
-		s.floats(v.x)
-	}
-	for i := range t.params {
-		s.floats(t.params[i].value)
-	}
-	opt := t.opt
-	return units.NewKey("training/1", opt, t.goal.pool, t.goal.window, t.goal.source(), fmt.Sprintf("%x", h.Sum(nil)))
+// checkpoint is the file that an interrupted pass leaves for the next one. A nil
+// checkpoint keeps nothing.
+type checkpoint struct {
+	path  string
+	every time.Duration
+	next  time.Time
 }
 
-// checkpoint is the file that an interrupted pass leaves for the next one.
-type checkpoint struct{ path string }
+// defaultCheckpointEvery is how often the state is kept, but no more than a
+// twentieth of the time goes into it.
+const defaultCheckpointEvery = 30 * time.Second
+
+// keep saves the state if it is time.
+func (c *checkpoint) keep(t *trainer) error {
+	if c == nil || time.Now().Before(c.next) {
+		return nil
+	}
+	return c.save(t)
+}
 
 func (c *checkpoint) save(t *trainer) error {
 	if c == nil {
 		return nil
 	}
-	return atomicfile.WriteFile(c.path, t.write)
+	start := time.Now()
+	if err := atomicfile.WriteFile(c.path, t.write); err != nil {
+		return err
+	}
+	c.next = time.Now().Add(max(c.every, 20*time.Since(start)))
+	return nil
 }
 
-// load continues where another call was interrupted, if one was.
+// load continues where another call was interrupted, if one was. A file that is
+// damaged counts as none.
 func (c *checkpoint) load(t *trainer) error {
 	if c == nil {
 		return nil
 	}
+	c.next = time.Now().Add(c.every)
 	f, err := os.Open(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -80,10 +89,32 @@ func (c *checkpoint) load(t *trainer) error {
 		return fmt.Errorf("quantize: %w", err)
 	}
 	defer f.Close()
-	if err := t.read(f); err != nil {
+	whole, err := isWhole(f)
+	if err == nil && whole {
+		err = t.read(f)
+	}
+	if err != nil {
 		return fmt.Errorf("quantize: %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// isWhole says whether a state ends in the checksum of what is before it, and
+// leaves the file at its start.
+func isWhole(f *os.File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil || info.Size() < sha256.Size {
+		return false, err
+	}
+	h := sha256.New()
+	if _, err := io.CopyN(h, f, info.Size()-sha256.Size); err != nil {
+		return false, err
+	}
+	sum, err := io.ReadAll(io.LimitReader(f, sha256.Size))
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	return bytes.Equal(sum, h.Sum(nil)), err
 }
 
 // write writes the state.

@@ -20,6 +20,8 @@ import "fmt"
 //	a²·(u - t)² + λ·|t|
 //
 // and the scale's refit changes no rate. So no pass raises the sum.
+//
+// Only single ternary planes have it: in other formats a code that is 0 is no more frequent than its neighbours.
 
 // prices says whether a dead zone changes what the method fits: whether it is one that chooses codes by a sum to which a
 // price can be added, and does not train them away from it afterwards.
@@ -52,12 +54,12 @@ func (b *batch) setPrices(deadZone float64) {
 	}
 }
 
-// price returns λ of the i-th of all rows' groups.
-func (b *batch) price(i int) float64 {
+// price returns λ of group g of a row.
+func (b *batch) price(row, g int) float64 {
 	if b.prices == nil {
 		return 0
 	}
-	return b.prices[i]
+	return b.prices[row*b.groups+g]
 }
 
 // pricedTernary returns the t in {-1, 0, +1} that minimises (u - t)² + rho·|t|, 0 where two do.

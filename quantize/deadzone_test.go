@@ -22,7 +22,7 @@ func nonzero(codes []int8) (n float64) {
 func rateOf(b *batch, h mat.Symmetric) (rate float64) {
 	for i, c := range b.codes {
 		row, j := i/b.in, i%b.in
-		rate += b.price(row*b.groups+j/b.group) * h.At(j, j) * math.Abs(float64(c))
+		rate += b.price(row, j/b.group) * h.At(j, j) * math.Abs(float64(c))
 	}
 	return rate
 }
@@ -46,7 +46,7 @@ func TestPricedDescentNeverRaises(t *testing.T) {
 		}
 		oracle := dampedOracle(x, in, damp)
 		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
-		b := newBatch(w, 1, in, group, h, codes, scales)
+		b := newBatch(ternary{}, w, 1, in, group, h, codes, scales)
 		for range scales {
 			b.prices = append(b.prices, rapid.Float64Range(0, 3).Draw(t, "price"))
 		}

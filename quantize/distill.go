@@ -59,7 +59,7 @@ func (t *teacher) logits(tokens []int32) ([]float32, error) {
 // the text goes on with is not looked at.
 //
 // Shapes: tokens [windows·window].
-func distillation(model *trainable, t *teacher, p pool, tokens []int32, original string) goal {
+func distillation(model *trainable, t *teacher, p pool, tokens []int32) goal {
 	c := model.config
 	return goal{
 		model: model, pool: p, window: t.window,
@@ -85,6 +85,5 @@ func distillation(model *trainable, t *teacher, p pool, tokens []int32, original
 			copy(in[1].Float32s(), logits)
 			return err
 		},
-		source: func() any { return []any{"distillation", original, hashTokens(tokens)} },
 	}
 }

@@ -4,7 +4,9 @@
 // by probes on the declared graph, behind the layers that are quantized
 // already) by one of several methods
 // (Fitter). Run takes a whole checkpoint through that, layer by layer on the
-// already quantized stream, and writes a directory that gptoss.Open opens.
+// already quantized stream, and writes a directory that gptoss.Open opens. Its
+// work is a list of units, each a file in a store under the hash of what it is
+// made from (plan.go), so a run that was killed goes on where it was.
 // What the result lost is measured by package quantize/evaluate.
 //
 // Router, norms, sinks and biases are never quantized.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // Method names a way to fit ternary codes and scales to weights.
@@ -81,10 +82,11 @@ const (
 	DefaultPasses = 8
 )
 
-// Fit is a matrix of weights as ternary codes and their scales: ŵ = scale·code.
+// Fit is a matrix of weights as codes and their scales, ŵ = scale·code, or as
+// the sum of P = 2 such: what ternaryop.Pack takes.
 type Fit struct {
-	Codes  []int8    // [Out, In], each -1, 0 or +1
-	Scales []float32 // [Out, groups], each exactly a float16
+	Codes  []int8    // [Out, P, In]
+	Scales []float32 // [Out, P, groups], each exactly a float16
 	// RelativeError is tr(E·H·Eᵀ) / tr(W·H·Wᵀ), E = W - Ŵ, with the damped H;
 	// without statistics the same with H = 1.
 	RelativeError float64
@@ -106,17 +108,27 @@ func NewFitter(cpu *graph.CPU) *Fitter {
 	return &Fitter{cpu: cpu, scratch: make([]scratch, cpu.Threads())}
 }
 
-// Ternary fits ternary codes, with a scale for each row and group of inputs,
-// to the weights of a projection whose input has the second moment m. Without
-// tokens (m nil or empty) every method but absmean is stage1. A method that
-// trains is the one that it starts from. The result does not depend on the
-// number of threads.
+// Ternary is Fit of one ternary plane.
+func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
+	return f.Fit(ternaryop.Ternary2, w, out, in, group, m, method, opt)
+}
+
+// Fit fits the codes of a format, with a scale for each row and group of inputs
+// and each plane, to the weights of a projection whose input has the second
+// moment m. Without tokens (m nil or empty) every method but absmean is stage1,
+// and absmean, which is one ternary plane's, is stage1 in other formats. A
+// method that trains is the one that it starts from. The result does not depend
+// on the number of threads, nor on how many bits a format gives the same codes.
 //
 // Shapes: w [Out, In]; groups are ⌈In/group⌉, the last maybe shorter.
-// Errors: sizes that do not match, an unknown method, options out of range,
-// weights or activations that are not finite.
-func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
+// Errors: sizes that do not match, an unknown method, int8 (see [FitInt8]),
+// options out of range, weights or activations that are not finite.
+func (f *Fitter) Fit(format ternaryop.Format, w []float32, out, in, group int, m *Moment, method Method, opt FitOptions) (Fit, error) {
 	opt, err := opt.resolve()
+	if err != nil {
+		return Fit{}, err
+	}
+	levels, err := opt.levels(format)
 	if err != nil {
 		return Fit{}, err
 	}
@@ -139,20 +151,22 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 		if method == GPTQ || method == GPTQWithDescent {
 			f.feedback.factorize(f.cpu, h, in, group, opt.Damp)
 		}
-	} else if method != AbsMean {
+	}
+	if h == nil && method != AbsMean || method == AbsMean && levels != (ternary{}) {
 		method = Stage1
 	}
 
-	fit := Fit{Codes: make([]int8, out*in), Scales: make([]float32, out*groupsOf(in, group))}
+	planes, groups := levels.planes(), groupsOf(in, group)
+	fit := Fit{Codes: make([]int8, out*in), Scales: make([]float32, out*groups*planes)}
 	energy := make([]float64, 2*out) // of each row's error, of each row
-	size, groups := batchRows(out, f.cpu.Threads()), groupsOf(in, group)
+	size := batchRows(out, f.cpu.Threads())
 	f.cpu.Parallel((out+size-1)/size, func(worker, i int) {
 		lo, hi := i*size, min((i+1)*size, out)
 		s := &f.scratch[worker]
-		s.resize(size, in, group)
+		s.resize(size, in, group, planes)
 		b := batch{
-			scratch: s, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
-			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups : hi*groups],
+			scratch: s, levels: levels, rows: hi - lo, in: in, group: group, groups: groups, h: h, inverse: f.inverse,
+			w: w[lo*in : hi*in], codes: fit.Codes[lo*in : hi*in], scales: fit.Scales[lo*groups*planes : hi*groups*planes],
 		}
 		b.setPrices(opt.DeadZone)
 		b.fit(method, &f.feedback, opt.Passes)
@@ -162,7 +176,22 @@ func (f *Fitter) Ternary(w []float32, out, in, group int, m *Moment, method Meth
 	})
 	// Summed by row, not by batch: batches follow the thread count.
 	fit.RelativeError = ratio(sum(energy[:out]), sum(energy[out:]))
+	if planes == 2 {
+		fit.Codes, fit.Scales = twoPlanes{}.sideBySide(fit.Codes, fit.Scales, in, groups)
+	}
 	return fit, nil
+}
+
+// levels returns what weights of a format are rounded to.
+func (o FitOptions) levels(format ternaryop.Format) (levels, error) {
+	l, ok := levelsOf(format)
+	if !ok {
+		return nil, fmt.Errorf("quantize: no method fits %v", format)
+	}
+	if o.DeadZone > 0.5 && l != (ternary{}) {
+		return nil, fmt.Errorf("quantize: a dead zone is one ternary plane's; the format is %v", format)
+	}
+	return l, nil
 }
 
 func (o FitOptions) resolve() (FitOptions, error) {

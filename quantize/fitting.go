@@ -1,123 +1,148 @@
 package quantize
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/internal/units"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
-// fitLinears fits projections that share an input, writes them, and puts them
-// into the model that the stream runs through.
-func (r *run) fitLinears(m *Moment, ps ...gptoss.Projection) error {
-	for _, p := range ps {
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		f, ok := r.formats[p.Name]
-		if !ok {
-			continue // stays as the source has it
-		}
-		bias := r.source.Vector(p.Name + ".bias")
-		if f.Ternary() {
-			packed, fit, err := r.fitTernary(p, f, r.source.Matrix(p.Name), m)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.Name, err)
-			}
-			if err := r.writer.Write(p.Name+".codes", packed.Codes); err != nil {
-				return err
-			}
-			if err := r.writer.Write(p.Name+".scales", packed.Scales); err != nil {
-				return err
-			}
-			stream, err := expanded(&ternaryop.Stack{Format: packed.Format, E: 1, Out: p.Out, In: p.In, Group: packed.Group,
-				Codes: packed.Codes, Scales: packed.Scales})
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.Name, err)
-			}
-			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stream.At(0), Bias: bias}
-			r.report.add(p, f, fit.RelativeError, tokensOf(m))
-		} else {
-			q, err := r.writeIntegers(p, true)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.Name, err)
-			}
-			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: *q, Bias: bias}
-		}
-		r.meter.add("fitting "+lastPart(p.Name), fitWork(r.opt, p))
-	}
-	return nil
+// The sections of a fit's unit: matrices in their packed form, one after the
+// other.
+const (
+	codesPart  = "codes"
+	scalesPart = "scales"
+)
+
+// fitAbout is what the unit of a fit says of it, by matrix.
+type fitAbout struct {
+	RelativeError []float64 `json:"relative_error"`
+	Tokens        []int     `json:"tokens"`
 }
 
-// fitExperts fits one projection of every expert, decoding one at a time.
-func (r *run) fitExperts(p gptoss.Projection, in *expertMoments) error {
+// fitWeights is how many weights a unit of experts holds at least: enough that
+// the experts of a small model are not a thousand files. One expert of
+// gpt-oss-20b has more.
+const fitWeights = 1 << 22
+
+// fitUnits are the units of a projection: one, or for experts one for a few of
+// them.
+func (r *run) fitUnits(p gptoss.Projection, moment *unit, shards []*unit) (us []*unit) {
 	f := r.formats[p.Name]
-	tokens := make([]int, p.Experts)
-	for e, m := range in.moments {
-		tokens[e] = m.Tokens()
+	matrices := max(1, p.Experts)
+	step := max(1, fitWeights/(p.Out*p.In))
+	from := append([]*unit(nil), shards...)
+	if moment != nil {
+		from = append(from, moment)
 	}
-	calibrated := r.opt.Method.Calibrates()
-	if calibrated {
-		if err := in.shrink(); err != nil {
-			return err
+	var layer int
+	fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
+	for first := 0; first < matrices; first += step {
+		last := min(first+step, matrices)
+		u := &unit{phase: fitting, layer: layer, projection: p.Name,
+			name: "fitting " + lastPart(p.Name), work: fitWork(r.opt, p) * float64(last-first) / float64(matrices)}
+		if p.Experts > 0 {
+			u.first, u.last = first, last
+			u.name += fmt.Sprintf(", expert %d", first)
 		}
-	}
-	codes, err := r.writer.Tensor(p.Name + ".codes")
-	if err != nil {
-		return err
-	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
-	if err != nil {
-		return err
-	}
-	format, group := f.Packing(p.In)
-	stack := &ternaryop.Stack{Format: format, E: p.Experts, Out: p.Out, In: p.In, Group: group}
-	var errorSum float64
-	for e, w := range r.source.ExpertMatrices(p.Name) {
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		var m *Moment
-		if calibrated {
-			m = in.moments[e]
-		}
-		packed, fit, err := r.fitTernary(p, f, w, m)
-		if err != nil {
-			return fmt.Errorf("%s: expert %d: %w", p.Name, e, err)
-		}
-		in.moments[e] = nil
-		errorSum += fit.RelativeError
-		for _, part := range []struct {
-			to   io.Writer
-			data []byte
-		}{{codes, packed.Codes}, {scales, packed.Scales}} {
-			if _, err := part.to.Write(part.data); err != nil {
-				return err
+		if isFitted(f, p) {
+			fit, _ := r.opt.Fit.resolve()
+			u.inputs = from
+			u.key = units.NewKey("fit/1", r.model, p.Name, first, last, f, r.opt.Method.start(), fit, keysOf(from))
+			u.make = func(w *worker, path string) error { return w.fitMatrices(path, p, moment, shards, first, last) }
+			if p.Experts > 0 && moment != nil {
+				u.work += expertMomentWork(r.config, p, len(r.tokens)) * float64(last-first) / float64(matrices)
 			}
+		} else {
+			u.key = units.NewKey("integers/1", r.model, p.Name, f)
+			u.make = func(w *worker, path string) error { return w.fitIntegers(path, p) }
 		}
-		if calibrated { // only then does the stream run through it
-			stack.Codes = append(stack.Codes, packed.Codes...)
-			stack.Scales = append(stack.Scales, packed.Scales...)
-		}
-		r.meter.add(fmt.Sprintf("fitting %s, expert %d", lastPart(p.Name), e), fitWork(r.opt, p)/float64(p.Experts))
+		us = append(us, u)
 	}
-	if calibrated {
-		if stack, err = expanded(stack); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
-		r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: r.source.Vector(p.Name + "_bias"), Active: r.config.ActiveExperts}
-	}
-	r.report.addExperts(p, f, errorSum/float64(p.Experts), tokens, calibrated)
-	return nil
+	return us
 }
 
-func (r *run) fitTernary(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+// packedBytes are the sizes of a matrix' codes and scales.
+func packedBytes(p gptoss.Projection, f gptoss.Format) (codes, scales int64, err error) {
 	format, group := f.Packing(p.In)
-	fit, err := r.fitter.Ternary(r.decode(w), p.Out, p.In, group, m, r.opt.Method, r.opt.Fit)
+	c, s, err := ternaryop.Layout(format, p.Out, p.In, group)
+	return int64(c), int64(s), err
+}
+
+// createFit creates the unit of some matrices of a projection.
+func (r *run) createFit(path string, p gptoss.Projection, matrices int) (*unitWriter, error) {
+	codes, scales, err := packedBytes(p, r.formats[p.Name])
+	if err != nil {
+		return nil, err
+	}
+	n := int64(matrices)
+	return createUnit(path, section{codesPart, n * codes}, section{scalesPart, n * scales})
+}
+
+// fitMatrices fits matrices [first, last) of a projection.
+func (w *worker) fitMatrices(path string, p gptoss.Projection, moment *unit, shards []*unit, first, last int) error {
+	file, err := w.run.createFit(path, p, last-first)
+	if err != nil {
+		return err
+	}
+	about, err := w.fitInto(file, p, moment, shards, first, last)
+	if err != nil {
+		file.file.Close()
+		return err
+	}
+	return file.finish(about)
+}
+
+func (w *worker) fitInto(file *unitWriter, p gptoss.Projection, moment *unit, shards []*unit, first, last int) (about fitAbout, err error) {
+	r := w.run
+	all, err := w.moment(moment, p.In)
+	if err != nil {
+		return about, err
+	}
+	codes, scales := file.at(codesPart, 0), file.at(scalesPart, 0)
+	for i := first; i < last; i++ {
+		if err := r.ctx.Err(); err != nil {
+			return about, err
+		}
+		m, matrix := all, r.matrix(p, i)
+		if p.Experts > 0 && all != nil {
+			if m, err = w.expertMoment(placeOf(p), shards, all, i); err != nil {
+				return about, err
+			}
+		}
+		packed, fit, err := w.fitMatrix(p, r.formats[p.Name], matrix, m)
+		if err != nil {
+			return about, fmt.Errorf("matrix %d: %w", i, err)
+		}
+		_, err1 := codes.Write(packed.Codes)
+		_, err2 := scales.Write(packed.Scales)
+		if err := errors.Join(err1, err2); err != nil {
+			return about, err
+		}
+		about.RelativeError = append(about.RelativeError, fit.RelativeError)
+		about.Tokens = append(about.Tokens, tokensOf(m))
+		w.tick(1 / float64(last-first))
+	}
+	return about, nil
+}
+
+// matrix returns the source's weights of one expert, or of the projection.
+func (r *run) matrix(p gptoss.Projection, i int) ops.Matrix {
+	if p.Experts > 0 {
+		return r.source.ExpertMatrices(p.Name)[i]
+	}
+	return r.source.Matrix(p.Name)
+}
+
+func (w *worker) fitMatrix(p gptoss.Projection, f gptoss.Format, weights ops.Matrix, m *Moment) (*ternaryop.Matrix, Fit, error) {
+	format, group := f.Packing(p.In)
+	fit, err := w.fitter.Fit(format, w.decode(weights), p.Out, p.In, group, m, w.run.opt.Method, w.run.opt.Fit)
 	if err != nil {
 		return nil, fit, err
 	}
@@ -125,12 +150,17 @@ func (r *run) fitTernary(p gptoss.Projection, f gptoss.Format, w ops.Matrix, m *
 	return packed, fit, err
 }
 
-// expanded returns weights as this processor multiplies them best.
-func expanded(s *ternaryop.Stack) (*ternaryop.Stack, error) {
-	if s.Format.Native() {
-		return s, nil
-	}
-	return s.Expand(make([]byte, s.ExpandedBytes()))
+// decode reads a weight as float32 into memory that the next decode reuses.
+func (w *worker) decode(m ops.Matrix) []float32 {
+	out, in := m.Dims()
+	w.decoded = grow(w.decoded, out*in)
+	const block = 64
+	dst := w.decoded
+	w.cpu.Parallel((out+block-1)/block, func(_, i int) {
+		n := min(block, out-i*block)
+		m.DecodeRows(dst[i*block*in:(i*block+n)*in], i*block, n)
+	})
+	return dst
 }
 
 func tokensOf(m *Moment) int {
@@ -140,78 +170,52 @@ func tokensOf(m *Moment) int {
 	return m.Tokens()
 }
 
-// quantizeTables quantizes embedding and head where that is asked for.
-func (r *run) quantizeTables() error {
-	for _, name := range []string{gptoss.EmbeddingName, gptoss.HeadName} {
-		p := r.config.Projections()[name]
-		if _, ok := r.formats[name]; !ok {
-			continue
-		}
-		m, err := r.writeIntegers(p, name == gptoss.EmbeddingName || r.opt.endToEnd())
-		if err != nil {
-			return fmt.Errorf("quantize: %s: %w", name, err)
-		}
-		if name == gptoss.HeadName {
-			r.head = m
-		} else {
-			r.weights.embedding = m
-		}
-		r.meter.add("quantizing "+name, fitWork(r.opt, p))
-	}
-	return nil
-}
-
 // tableRows is how many rows of an embedding are float32 at a time: whole tiles,
 // so that the packed pieces follow each other.
 const tableRows = 4096
 
-// writeIntegers fits a weight to int8 or int4, a few rows at a time, and writes
-// it; it returns it too if asked to.
-func (r *run) writeIntegers(p gptoss.Projection, keep bool) (*ternaryop.Matrix, error) {
-	f := r.formats[p.Name]
-	format, group := f.Packing(p.In)
-	codes, err := r.writer.Tensor(p.Name + ".codes")
+// fitIntegers fits a weight to int8 or int4, a few rows at a time.
+func (w *worker) fitIntegers(path string, p gptoss.Projection) error {
+	file, err := w.run.createFit(path, p, 1)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	scales, err := r.writer.Tensor(p.Name + ".scales")
+	relative, err := w.fitRows(file.at(codesPart, 0), file.at(scalesPart, 0), p)
 	if err != nil {
-		return nil, err
+		file.file.Close()
+		return err
 	}
-	kept := &ternaryop.Matrix{Format: format, Out: p.Out, In: p.In, Group: group}
-	src := r.source.Matrix(p.Name)
+	return file.finish(fitAbout{[]float64{relative}, []int{0}})
+}
+
+func (w *worker) fitRows(codes, scales io.Writer, p gptoss.Projection) (relative float64, err error) {
+	format, group := w.run.formats[p.Name].Packing(p.In)
+	src := w.run.source.Matrix(p.Name)
 	var lost, energy float64
 	buf := make([]float32, min(tableRows, p.Out)*p.In)
 	for row := 0; row < p.Out; row += tableRows {
-		if err := r.ctx.Err(); err != nil {
-			return nil, err
+		if err := w.run.ctx.Err(); err != nil {
+			return 0, err
 		}
 		n := min(tableRows, p.Out-row)
-		w := buf[:n*p.In]
-		src.DecodeRows(w, row, n)
-		packed, e, err := packIntegers(w, n, p.In, format, group)
+		x := buf[:n*p.In]
+		src.DecodeRows(x, row, n)
+		packed, e, err := packIntegers(x, n, p.In, format, group)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		lost += e
-		for _, v := range w {
+		for _, v := range x {
 			energy += float64(v) * float64(v)
 		}
-		if _, err := codes.Write(packed.Codes); err != nil {
-			return nil, err
+		_, err1 := codes.Write(packed.Codes)
+		_, err2 := scales.Write(packed.Scales)
+		if err := errors.Join(err1, err2); err != nil {
+			return 0, err
 		}
-		if _, err := scales.Write(packed.Scales); err != nil {
-			return nil, err
-		}
-		if keep {
-			kept.Codes, kept.Scales = append(kept.Codes, packed.Codes...), append(kept.Scales, packed.Scales...)
-		}
+		w.tick(float64(n) / float64(p.Out))
 	}
-	r.report.add(p, f, ratio(lost, energy), 0)
-	if !keep {
-		return nil, nil
-	}
-	return kept, nil
+	return ratio(lost, energy), nil
 }
 
 // packIntegers fits and packs rows, and returns Σ (w - scale·code)².

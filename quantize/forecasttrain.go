@@ -2,19 +2,19 @@ package quantize
 
 import "github.com/seed-796a8800/tritium/gptoss"
 
-// trainingMemory is what training takes: beside what fitting a layer does, and
-// at the end, when nothing is being fitted.
+// trainingMemory is what training takes: that of a layer or a window of them,
+// and that of the whole model, or of the original that writes text, when nothing
+// else is in memory.
 type trainingMemory struct{ layer, whole int64 }
 
 // forecastTraining computes the cost of all that trains, with options that are
 // resolved for p.
 func forecastTraining(c gptoss.Config, o Options, p pool) (work float64, memory trainingMemory) {
 	layers := float64(c.Layers)
-	tokens := o.carry(p).all() * o.Window
-	costs := newCosts(c, o, tokens)
-	work = layers * (costs.original + float64(o.Train.Steps)*trainWork(c, o, o.Train.Batch))
+	costs := newCosts(c, o, o.carry(p).all()*o.Window)
+	work = layers * float64(o.Train.Steps) * trainWork(c, o, o.Train.Batch)
 	work += float64(o.SelfText*o.Window) * writingWork(c, o)
-	memory.layer = streamMemory(c, 2, tokens) + trainMemory(c, o, o.Train, 1, false)
+	memory.layer = trainMemory(c, o, o.Train, 1, false)
 	memory.whole = max(writingMemory(c, o), 4*int64(p.all()*o.Window))
 	if o.Method != Distill {
 		return work, memory
@@ -22,21 +22,17 @@ func forecastTraining(c gptoss.Config, o Options, p pool) (work float64, memory 
 	d := o.Distill
 	if n := d.WindowBlocks; n > 0 {
 		n = min(n, c.Layers)
-		// The streams run through every layer once more, behind the training.
-		work += layers * (costs.output + float64(d.Steps)*trainWork(c, o, d.Batch))
-		memory.layer = max(memory.layer+latentMemory(c, n-1), streamMemory(c, 2, tokens)+trainMemory(c, o, d.TrainOptions, n, d.FreezeCodes)) + streamMemory(c, 1, tokens)
+		work += layers * float64(d.Steps) * trainWork(c, o, d.Batch)
+		if o.Blocks == Sequential { // the stream runs through every layer once more, behind the training
+			work += layers * costs.output
+		}
+		memory.layer = max(memory.layer, trainMemory(c, o, d.TrainOptions, n, d.FreezeCodes))
 		return work, memory
 	}
 	work += float64(d.Steps) * distillWork(c, o, d.Batch)
-	memory.layer += latentMemory(c, c.Layers-1)
 	head := 4 * int64(d.Micro*o.Window) * int64(c.Vocab)
 	memory.whole = max(memory.whole, trainMemory(c, o, d.TrainOptions, c.Layers, d.FreezeCodes)+7*head)
 	return work, memory
-}
-
-// streamMemory is what n streams take.
-func streamMemory(c gptoss.Config, n, tokens int) int64 {
-	return 4 * int64(n) * int64(tokens) * int64(c.Hidden)
 }
 
 // layerWeights is how many weights the projections of a layer have.
@@ -45,12 +41,6 @@ func layerWeights(c gptoss.Config) (n int64) {
 		n += p.Parameters()
 	}
 	return n
-}
-
-// latentMemory is what layers take that wait to be trained together: weights in
-// float32, codes and scales.
-func latentMemory(c gptoss.Config, layers int) int64 {
-	return int64(5.1 * float64(max(0, layers)) * float64(layerWeights(c)))
 }
 
 // trainMemory is what training some layers takes: for every weight its latent

@@ -12,7 +12,7 @@ import "github.com/seed-796a8800/tritium/ops"
 // them through M, without inverting anything. The objective it leaves is
 // Σ D_j·(c_j - ŵ_j)².
 //
-// A group's scale is the stage-1 scale of its weights as compensated, by
+// A group's scales are the stage-1 scales of its weights as compensated, by
 // optimal brain surgery, for all columns before the group.
 //
 // Source: Frantar et al., GPTQ, arXiv:2210.17323, algorithm 1; Chee et al.,
@@ -23,18 +23,13 @@ func (b *batch) gptq(f *feedback) {
 		first, n := b.span(g)
 		b.pullErrors(f, g)
 		for row := range b.rows {
-			b.scales[row*b.groups+g] = stage1Scale(b.values[row*b.group:][:n], b.order[:n], 0)
+			b.leastSquares(b.codes[row*b.in+first:][:n], b.scalesOf(row, g), b.values[row*b.group:][:n], 0, b.scratch)
 		}
 		c.y = b.errors[first:]
 		c.run(b.rows, first, first+n, func(row, j int, x float32) float32 {
-			a := b.scales[row*b.groups+g]
-			var t int8
-			if a != 0 {
-				t = pricedTernary(x/a, 0)
-			}
-			i := row*b.in + j
-			b.codes[i] = t
-			return b.w[i] - a*float32(t)
+			scales, i := b.scalesOf(row, g), row*b.in+j
+			b.codes[i] = b.nearest(x, scales)
+			return b.w[i] - b.value(b.codes[i], scales)
 		})
 	}
 }

@@ -84,6 +84,7 @@ func TestMemoryForecast(t *testing.T) {
 		o    Options
 	}{
 		{"pt-bitnet", Options{Method: PTBitNet}},
+		{"gptq+cd", Options{Method: GPTQWithDescent, Workers: 2}},
 		{"reconstruct", Options{Method: Reconstruct}},
 		{"distill", Options{Method: Distill, SelfText: 8}},
 		{"frozen", Options{Method: Distill, Distill: DistillOptions{FreezeCodes: true}}},
@@ -93,7 +94,7 @@ func TestMemoryForecast(t *testing.T) {
 			debug.FreeOSMemory()
 			before, peak := anonymousBytes(t), int64(0)
 			o := x.o
-			o.Train, o.Window, o.Rows = TrainOptions{Steps: 2, Batch: 8}, 128, 512
+			o.shardTokens, o.Train, o.Window, o.Rows = 512, TrainOptions{Steps: 2, Batch: 8}, 128, 512
 			o.Distill.Steps, o.Distill.Batch = 2, 8
 			o.Progress = func(Progress) { peak = max(peak, anonymousBytes(t)) }
 			f, err := NewForecast(c.Config(), o, len(tokens))

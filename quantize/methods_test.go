@@ -110,10 +110,10 @@ func TestStage1AgainstGrid(t *testing.T) {
 }
 
 // newBatch is a batch over all rows, with any codes and scales to start from.
-func newBatch(w []float32, out, in, group int, h []float32, codes []int8, scales []float32) *batch {
+func newBatch(l levels, w []float32, out, in, group int, h []float32, codes []int8, scales []float32) *batch {
 	s := &scratch{}
-	s.resize(out, in, group)
-	return &batch{scratch: s, rows: out, in: in, group: group, groups: in / group, h: h, inverse: inverseDiagonal(nil, h, in), w: w, codes: codes, scales: scales}
+	s.resize(out, in, group, l.planes())
+	return &batch{scratch: s, levels: l, rows: out, in: in, group: group, groups: in / group, h: h, inverse: inverseDiagonal(nil, h, in), w: w, codes: codes, scales: scales}
 }
 
 // TestDescentNeverRaises starts from anything, good or absurd.
@@ -135,7 +135,7 @@ func TestDescentNeverRaises(t *testing.T) {
 		}
 		oracle := dampedOracle(x, in, damp)
 		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
-		b := newBatch(w, 1, in, group, h, codes, scales)
+		b := newBatch(ternary{}, w, 1, in, group, h, codes, scales)
 		if rapid.Bool().Draw(t, "from stage 1") {
 			b.stage1()
 		} else {
@@ -176,7 +176,7 @@ func TestRefitIsOptimal(t *testing.T) {
 		}
 		oracle := dampedOracle(x, in, 0.01)
 		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
-		b := newBatch(w, 1, in, group, h, codes, scales)
+		b := newBatch(ternary{}, w, 1, in, group, h, codes, scales)
 		b.stage1()
 		b.computeErrors()
 		g := in/group - 1
@@ -202,7 +202,7 @@ func TestRefitIsOptimal(t *testing.T) {
 func TestRefitTurnsSigns(t *testing.T) {
 	h := []float32{1, 0.5, 0.5, 1}
 	w, codes, scales := []float32{-2, -1}, []int8{1, 1}, []float32{1}
-	b := newBatch(w, 1, 2, 2, h, codes, scales)
+	b := newBatch(ternary{}, w, 1, 2, 2, h, codes, scales)
 	b.computeErrors()
 	copy(b.base, []float32{-3 - 2*0.5, -3*0.5 - 2}) // (w - ŵ)·H
 	clear(b.delta)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"time"
 )
 
 // ReportTraining says what a pass of training did. All losses but Train's are
@@ -48,9 +47,6 @@ type snapshot struct {
 	result *result
 }
 
-// keepEvery is the time between two checkpoints.
-const keepEvery = 5 * time.Minute
-
 // improve trains the model, which start has judged, and leaves in it the best
 // that was seen on the held-out windows: what the model was, or what training
 // made of it, rounded as it is stored.
@@ -62,7 +58,7 @@ func (t *trainer) improve(ctx context.Context, keep *checkpoint, tick func(steps
 	if err := keep.load(t); err != nil {
 		return ReportTraining{}, err
 	}
-	windows, saved := make([]int, t.opt.Batch), time.Now()
+	windows := make([]int, t.opt.Batch)
 	for s := &t.state; !s.done; {
 		if ctx.Err() != nil {
 			return ReportTraining{}, errors.Join(ctx.Err(), keep.save(t))
@@ -82,11 +78,8 @@ func (t *trainer) improve(ctx context.Context, keep *checkpoint, tick func(steps
 				return ReportTraining{}, err
 			}
 		}
-		if time.Since(saved) > keepEvery {
-			if err := keep.save(t); err != nil {
-				return ReportTraining{}, err
-			}
-			saved = time.Now()
+		if err := keep.keep(t); err != nil {
+			return ReportTraining{}, err
 		}
 	}
 	return t.state.report, nil

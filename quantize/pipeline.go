@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
-	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
 	"github.com/seed-796a8800/tritium/internal/units"
-	"github.com/seed-796a8800/tritium/ops"
-	"github.com/seed-796a8800/tritium/ternaryop"
 )
 
 // Run quantizes a model and writes the result as a new directory, which
@@ -21,20 +21,151 @@ import (
 //
 // It goes through the model layer by layer. The calibration tokens run through
 // the layers that are already quantized, so a layer is fitted to the stream it
-// will really see; the inputs inside it are those of its original weights.
-// One projection, and of experts one expert, is decoded at a time.
+// will really see (with Independent blocks: the original's); the inputs inside
+// it are those of its original weights. One projection, and of experts one
+// expert, is decoded at a time, and of the calibration a batch.
+//
+// All intermediate results are units of a store, a directory (Options.Store). A
+// run that was interrupted or killed goes on where it was when it is started
+// again with the same arguments, and several processes that are started with
+// the same arguments share the work. The result is the same to the bit.
 //
 // Shapes: tokens: as many windows of Options.Window as it holds; a rest is
 // ignored. Methods that use no statistics ignore them all.
 // Errors: a source that is quantized already, a directory that exists, fewer
 // tokens than a window, values that are not finite, a full disk. Whatever
-// happens, dir holds a complete model or does not exist.
+// happens, dir holds a complete model or does not exist. With Options.Shard the
+// report is nil and there is no dir: Merge makes it.
 func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens []int32, dir string, o Options) (*Report, error) {
+	r, err := newRun(ctx, source, tokens, o)
+	if err != nil {
+		return nil, err
+	}
+	return r.run(cpu, dir)
+}
+
+func (r *run) run(cpu *graph.CPU, dir string) (_ *Report, err error) {
+	if err := checkOut(dir); err != nil {
+		return nil, err
+	}
+	if r.opt.Store == "" {
+		r.ownStore = true
+		r.opt.Store = filepath.Clean(dir) + StoreSuffix
+	}
+	if r.store, err = units.Open(r.opt.Store); err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	r.store.Notice = r.opt.Notice
+	r.stores = []*units.Store{r.store}
+	if err = r.checkDisk(); err == nil {
+		err = r.identify(cpu)
+	}
+	if err == nil {
+		err = r.gatherText(cpu)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.leave())
+	}
+	r.steps = r.plan()
+	workers, done := r.workers(cpu)
+	err = errors.Join(r.execute(workers), done())
+	if err != nil || r.opt.Shard.Count > 0 {
+		return nil, errors.Join(err, r.leave())
+	}
+	report, err := r.assembleOnce(dir)
+	if err != nil || r.opt.KeepStore {
+		return report, errors.Join(err, r.leave())
+	}
+	if r.ownStore { // with whatever other options have left in it
+		return report, r.store.Discard()
+	}
+	return report, r.store.DiscardUnits(slices.Concat(keysOf(slices.Concat(r.steps...)), r.textKeys, []units.Key{r.modelKey}))
+}
+
+// StoreSuffix is what the name of a result's directory is followed by in that of
+// its store.
+const StoreSuffix = ".work"
+
+// Merge writes the result of runs of the same model, tokens and options whose
+// shares (Options.Shard) are in different stores.
+//
+// Errors: those of Run; work that none of the stores has, by its name.
+func Merge(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens []int32, dir string, stores []string, o Options) (*Report, error) {
+	o.Shard = Shard{}
+	r, err := newRun(ctx, source, tokens, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOut(dir); err != nil {
+		return nil, err
+	}
+	for _, path := range stores {
+		if _, err := os.Stat(path); err != nil { // Open would make it
+			return nil, fmt.Errorf("quantize: store: %w", err)
+		}
+		s, err := units.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("quantize: %w", err)
+		}
+		s.Notice = r.opt.Notice
+		defer s.Close()
+		r.stores = append(r.stores, s)
+	}
+	if err := errors.Join(r.identify(cpu), r.gatherText(cpu)); err != nil {
+		return nil, err
+	}
+	r.steps = r.plan()
+	if err := r.checkWhole(); err != nil {
+		return nil, err
+	}
+	return r.assemble(dir)
+}
+
+// run is one call of Run or Merge.
+type run struct {
+	ctx       context.Context
+	source    *gptoss.Checkpoint
+	sourceSHA string
+	model     units.Key // of the source's tensors and what is done with them
+	config    gptoss.Config
+	opt       Options
+	tokens    []int32 // that the streams carry
+	shards    []tokenShard
+	formats   map[string]gptoss.Format      // of the projections that change
+	stored    map[string]safetensors.Tensor // of the source, that training changes; without data
+	pool      pool                          // windows to train on
+	text      []int32                       // their tokens
+	carried   pool                          // those of them that the streams carry
+	textKeys  []units.Key                   // of the units of text that the original wrote
+	meter     meter
+	start     time.Time
+
+	store    *units.Store
+	ownStore bool           // and no other run's
+	modelKey units.Key      // of the unit that says that the result is written
+	stores   []*units.Store // where final units are
+	steps    steps
+	tables   []*unit // embedding and head
+	layers   []*layerUnits
+	whole    *unit // all layers, trained together; nil where they are not
+	removed  map[*unit]bool
+
+	mu      sync.Mutex
+	ready   *overlay // the layer that was quantized last
+	readyOf units.Key
+}
+
+// newRun checks what can be checked without reading the model.
+func newRun(ctx context.Context, source *gptoss.Checkpoint, tokens []int32, o Options) (*run, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	o, err := o.resolve()
 	if err != nil {
 		return nil, err
 	}
-	r := &run{ctx: ctx, cpu: cpu, source: source, config: source.Config(), opt: o, fitter: NewFitter(cpu), start: time.Now()}
+	r := &run{ctx: ctx, source: source, config: source.Config(), opt: o, start: time.Now(), removed: map[*unit]bool{},
+		stored: map[string]safetensors.Tensor{}}
 	if r.config.Quantization != nil {
 		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
 	}
@@ -47,237 +178,84 @@ func Run(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, tokens 
 			return nil, fmt.Errorf("quantize: the calibration text has %d tokens, less than one window of %d; give a longer text or a smaller window", len(tokens), o.Window)
 		}
 		r.tokens = tokens[:n]
+		if err := checkTokens(r.tokens, r.config); err != nil {
+			return nil, err
+		}
 		r.pool = pool{text: n / o.Window, written: o.SelfText}
 		if r.opt, err = o.resolveTraining(r.pool); err != nil {
 			return nil, err
 		}
 	}
-	if o.Work != "" {
-		if r.store, err = units.Open(o.Work); err != nil {
-			return nil, err
-		}
-		defer r.store.Close()
-	}
 	if r.formats, err = formats(r.config, o); err != nil {
 		return nil, err
 	}
-	f, err := NewForecast(r.config, o, len(r.tokens))
-	if err != nil {
-		return nil, err
+	r.meter = meter{layers: r.config.Layers, workers: r.opt.Workers, report: o.Progress, begun: map[*unit]*course{}}
+	trained := r.trains()
+	for _, t := range source.Tensors() {
+		if trained[t.Name] {
+			t.Data = nil
+			r.stored[t.Name] = t
+		}
 	}
-	r.meter = meter{total: f.Work, layers: r.config.Layers, report: o.Progress}
+	return r, nil
+}
 
-	// Most tensors are copied unread: what is broken in them would be found by
-	// whoever runs the result.
-	if err := source.CheckFinite(cpu, func(done, total int64) {
+// identify reads the whole source once: most tensors are copied as they are, and
+// what is broken in them would be found by whoever runs the result. Its hash is
+// a part of every key.
+func (r *run) identify(cpu *graph.CPU) error {
+	const most = 512 << 20 // of the source in memory
+	var released int64
+	var unreleased error
+	sum, err := r.source.CheckFiniteSHA256(r.ctx, cpu, func(done, total int64) {
 		r.meter.note("checking the source's values")
-	}); err != nil {
-		return nil, err
-	}
-	out, err := atomicfile.CreateDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.write(out); err != nil {
-		return nil, errors.Join(err, out.Abort())
-	}
-	return r.report, nil
+		if done-released > most {
+			released, unreleased = done, errors.Join(unreleased, r.source.Release())
+		}
+	})
+	c := r.config
+	r.sourceSHA, r.model = sum, units.NewKey("source/1", sum, fmt.Sprint(c.Layers, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim,
+		c.Experts, c.ActiveExperts, c.Vocab, c.Windows, c.NormEpsilon, c.SwiGLULimit, c.Rotary))
+	return errors.Join(err, unreleased)
 }
 
 // Calibrates says whether the method uses the inputs' statistics.
 func (m Method) Calibrates() bool { return m != AbsMean && m != Stage1 }
 
-// run is one call of Run.
-type run struct {
-	ctx     context.Context
-	cpu     *graph.CPU
-	source  *gptoss.Checkpoint
-	config  gptoss.Config
-	opt     Options
-	tokens  []int32
-	formats map[string]gptoss.Format // of the projections that change
-	fitter  *Fitter
-	weights *overlay
-	writer  *safetensors.Writer
-	report  *Report
-	meter   meter
-	start   time.Time
-	decoded []float32 // the weights being fitted
-
-	// Of methods that train.
-	original []float32 // the original's residual stream [tokens, H]
-	dtypes   map[string]safetensors.Dtype
-	store    *units.Store      // nil: nothing is left for another run
-	pool     pool              // windows to train on
-	text     []int32           // their tokens
-	carried  pool              // those of them that the streams carry, in tokens
-	together *together         // layers that are fitted and wait for distillation
-	head     *ternaryop.Matrix // as it is stored, if it is quantized
+// checkOut refuses a result that could not get its name in the end.
+func checkOut(dir string) error {
+	dir = filepath.Clean(dir)
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("quantize: %s: already exists; remove it or choose another name: %w", dir, os.ErrExist)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); err != nil {
+		return fmt.Errorf("quantize: %s: its parent directory does not exist; create it first: %w", dir, err)
+	}
+	return nil
 }
 
-func (r *run) write(out *atomicfile.Dir) (err error) {
-	specs, kept, err := r.specs()
-	if err != nil {
-		return err
+// leave closes the store for a run that will go on later, and removes it where
+// there is nothing to go on from.
+func (r *run) leave() error {
+	if r.store.Empty() {
+		return r.store.Discard()
 	}
-	path, err := r.tensorDir(out.Path())
-	if err != nil {
-		return err
-	}
-	if r.writer, err = safetensors.Create(path, specs, safetensors.Options{Metadata: map[string]string{"format": "pt"}}); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.writer.Abort())
-		}
-	}()
-	r.report = newReport(r)
-	trained := map[string]bool{}
-	if r.opt.Method.Trains() {
-		trained = r.trains()
-	}
-	r.dtypes = map[string]safetensors.Dtype{}
-	for _, t := range kept {
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		if trained[t.Name] {
-			r.dtypes[t.Name] = t.Dtype
-			continue
-		}
-		r.meter.note("copying " + t.Name)
-		if err := r.writer.Write(t.Name, t.Data); err != nil {
-			return err
-		}
-	}
-	r.weights = newOverlay(r.source)
-	if err := r.quantizeTables(); err != nil {
-		return err
-	}
-	if err := r.quantizeLayers(); err != nil {
-		return err
-	}
-	if err := r.writer.Commit(); err != nil {
-		return err
-	}
-	if err := r.compressFiles(path, out.Path()); err != nil {
-		return err
-	}
-	if err := r.finish(out.Path()); err != nil {
-		return err
-	}
-	return out.Commit()
+	return r.store.Close()
 }
 
-// quantizeLayers sends the calibration stream through the layers and fits each
-// on the way.
-func (r *run) quantizeLayers() error {
-	if err := r.gatherText(); err != nil {
-		return err
-	}
-	x, err := r.embed(r.weights.Embedding())
-	if err != nil {
-		return err
-	}
-	if r.opt.Method.Trains() {
-		if r.original, err = r.embed(r.source.Embedding()); err != nil {
-			return err
-		}
-	}
-	embedding := r.weights.embedding
-	for layer := range r.config.Layers {
-		r.weights = newOverlay(r.source) // the last layer's fits are written and done with
-		r.weights.embedding = embedding
-		if err := r.quantizeLayer(layer, x); err != nil {
-			return fmt.Errorf("quantize: layer %d: %w", layer, err)
-		}
-		debug.FreeOSMemory() // the moments of a layer are the largest thing there is
-	}
-	return r.distill()
-}
-
-// embed returns the residual stream before the first layer, [tokens, H].
-func (r *run) embed(table ops.Matrix) ([]float32, error) {
-	h := r.config.Hidden
-	x := make([]float32, len(r.tokens)*h)
-	for i, id := range r.tokens {
-		if id < 0 || int(id) >= r.config.Vocab {
-			return nil, fmt.Errorf("quantize: calibration token %d is outside the vocabulary of %d; is the tokenizer the model's?", id, r.config.Vocab)
-		}
-		table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
-	}
-	return x, nil
-}
-
-// quantizeLayer gathers the statistics of one layer, fits its projections, and
-// replaces the stream by the quantized layer's output.
-//
-// Gathering again behind every fitted projection, so that o is fitted to what
-// the ternary q, k and v give, was tried: it takes three more passes and the
-// held-out KL is the same (docs/quality.md).
-func (r *run) quantizeLayer(layer int, x []float32) error {
-	r.meter.layer = layer
-	n := gptoss.LayerNames(layer)
-	ps := map[string]gptoss.Projection{}
-	for _, p := range r.config.LayerProjections(layer) {
-		ps[p.Name] = p
-	}
-	rows := r.opt.Rows / r.opt.Window * r.opt.Window
-	l := &layerRun{cpu: r.cpu, config: r.config, weights: r.weights, layer: layer, window: r.opt.Window, rows: min(rows, max(len(r.tokens), r.opt.Window))}
-	scope := fmt.Sprintf("model.layers.%d.", layer)
-	pass := func(what string, work float64, observers ...observer) error {
-		if len(r.tokens) == 0 {
-			return nil
-		}
-		per := work / float64(len(r.tokens))
-		return l.run(r.ctx, x, func(tokens int) { r.meter.add(what, per*float64(tokens)) }, observers...)
-	}
-	c := newCosts(r.config, r.opt, len(r.tokens))
-
-	s := newLayerMoments(r.cpu, r.config, ps, n, l.rows)
-	observers := []observer{
-		{scope + "post_attention_layernorm", s.gateUp.seeInputs}, {scope + "mlp.swiglu", s.down.seeInputs},
-		{scope + "mlp.routing", s.seeRouting},
-	}
-	if r.opt.Attention == StoreTernary {
-		observers = append(observers, observer{scope + "input_layernorm", s.qkv.see}, observer{scope + "self_attn.attention", s.o.see})
-	}
-	if err := pass("statistics", c.statistics, observers...); err != nil {
-		return err
-	}
-	s.flush()
-	if r.opt.Method.Trains() {
-		return r.trainLayer(l, s, x)
-	}
-	if err := r.fitLinears(s.qkv.moment, ps[n.Q], ps[n.K], ps[n.V]); err != nil {
-		return err
-	}
-	if err := r.fitLinears(s.o.moment, ps[n.O]); err != nil {
-		return err
-	}
-	if err := r.fitExperts(ps[n.GateUp], s.gateUp); err != nil {
-		return err
-	}
-	if err := r.fitExperts(ps[n.Down], s.down); err != nil {
-		return err
-	}
-	at := 0
-	return pass("running the quantized layer", c.output, observer{scope + "output", func(values []float32, _ int) error {
-		at += copy(x[at:], values)
+// checkDisk refuses to start where the disk is too small for what is to come.
+func (r *run) checkDisk() error {
+	free, ok := r.store.Free()
+	if !ok {
 		return nil
-	}})
-}
-
-// decode reads a weight as float32 into memory that the next decode reuses.
-func (r *run) decode(m ops.Matrix) []float32 {
-	out, in := m.Dims()
-	r.decoded = grow(r.decoded, out*in)
-	const block = 64
-	w := r.decoded
-	r.cpu.Parallel((out+block-1)/block, func(_, i int) {
-		n := min(block, out-i*block)
-		m.DecodeRows(w[i*block*in:(i*block+n)*in], i*block, n)
-	})
-	return w
+	}
+	f, err := NewForecast(r.config, r.opt, len(r.tokens))
+	if err != nil {
+		return err
+	}
+	if need := f.Disk - r.store.Bytes(); need > free {
+		return fmt.Errorf("quantize: the run needs %.1f MB of disk for %s and its result, %.1f MB are free; make room, or choose another directory for the store",
+			float64(need)/1e6, r.opt.Store, float64(free)/1e6)
+	}
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
+	"github.com/seed-796a8800/tritium/internal/routing"
 	"github.com/seed-796a8800/tritium/ops"
 	"github.com/seed-796a8800/tritium/ternaryop"
 	"gorgonia.org/gorgonia"
@@ -261,26 +262,35 @@ func TestFittedToWhatItSees(t *testing.T) {
 			t.Errorf("the file has no %s.codes", name)
 		}
 	}
-	cfg := c.Config()
-	r := &run{cpu: cpu}
+	w := &worker{cpu: cpu}
 	for name, input := range map[string]string{n.Q: "input_layernorm", n.O: "self_attn.attention"} {
-		in := linearMoment{cpu: cpu, moment: NewMoment(width[input])}
-		if err := in.see(seen[input], rows); err != nil {
-			t.Fatal(err)
-		}
-		w := source.Matrix(name)
-		out, inputs := w.Dims()
-		refit(name, r.decode(w), out, inputs, in.moment, 0)
+		out, inputs := source.Matrix(name).Dims()
+		refit(name, w.decode(source.Matrix(name)), out, inputs, momentOfRows(t, cpu, seen[input], width[input], nil), 0)
+	}
+	cfg := c.Config()
+	as := routing.New(rows, cfg.Experts, cfg.ActiveExperts)
+	if err := as.Build(seen["mlp.routing"], rows); err != nil {
+		t.Fatal(err)
 	}
 	for name, input := range map[string]string{n.GateUp: "post_attention_layernorm", n.Down: "mlp.swiglu"} {
-		in := newExpertMoments(cpu, cfg.Projections()[name], cfg.ActiveExperts, rows, name == n.Down)
-		if err := errors.Join(in.seeInputs(seen[input], rows), in.seeRouting(seen["mlp.routing"], rows), in.shrink()); err != nil {
-			t.Fatal(err)
-		}
+		all := momentOfRows(t, cpu, seen[input], width[input], nil)
 		for _, expert := range []int{0, 5} {
-			w := source.ExpertMatrices(name)[expert]
-			out, inputs := w.Dims()
-			refit(name, r.decode(w), out, inputs, in.moments[expert], expert)
+			tokens, slots := as.Of(expert)
+			var list []int
+			for i, token := range tokens {
+				if name == n.GateUp {
+					list = append(list, int(token))
+				} else {
+					list = append(list, int(token)*cfg.ActiveExperts+int(slots[i]))
+				}
+			}
+			m := momentOfRows(t, cpu, seen[input], width[input], list)
+			if err := m.Shrink(cpu, all, 2*float64(width[input])); err != nil {
+				t.Fatal(err)
+			}
+			matrix := source.ExpertMatrices(name)[expert]
+			out, inputs := matrix.Dims()
+			refit(name, w.decode(matrix), out, inputs, m, expert)
 		}
 	}
 }
@@ -380,6 +390,15 @@ func TestRunRefuses(t *testing.T) {
 		{name: "group", want: "groups of 7", o: Options{Group: 7}},
 		{name: "attention", want: "int3", o: Options{Attention: "int3"}},
 		{name: "head", want: "ternary", o: Options{Head: "ternary"}},
+		{name: "experts", want: "experts as \"int8\": choose one of ternary, two-planes, int4, source", o: Options{Experts: StoreInt8}},
+		{name: "tables in two planes", want: "embedding as \"two-planes\"", o: Options{Embedding: StorePlanes}},
+		{name: "training two planes", want: "gate_up_proj is to be two-planes", o: Options{Method: Reconstruct, Experts: StorePlanes, Window: 100}, tokens: tokens},
+		{name: "training int4", want: "q_proj is to be int4", o: Options{Method: Reconstruct, Attention: StoreInt4, Window: 100}, tokens: tokens},
+		{name: "training nothing", want: "gate_up_proj is to be source", o: Options{Method: Reconstruct, Experts: StoreSource, Window: 100}, tokens: tokens},
+		{name: "a tensor's format", want: `unknown format "int3"`, o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: "int3"}}},
+		{name: "a ternary head", want: "lm_head cannot be stored as ternary", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.HeadName: gptoss.FormatTernary}}},
+		{name: "a router", want: "router cannot be stored as int8", o: Options{Method: Stage1, Tensors: map[string]string{gptoss.LayerNames(1).Router: gptoss.FormatInt8}}},
+		{name: "no tensor", want: `"model.layers.9.o" is no projection`, o: Options{Method: Stage1, Tensors: map[string]string{"model.layers.9.o": gptoss.FormatInt8}}},
 		{name: "window", want: "windows of 1", o: Options{Window: 1}},
 		{name: "damping", want: "damping", o: Options{Fit: FitOptions{Damp: -1}}},
 		{name: "quantized source", want: "quantized already", source: ternary},
@@ -500,7 +519,9 @@ func TestForecast(t *testing.T) {
 	}
 	c := openNano(t)
 	for _, o := range []Options{{Method: Stage1}, {Method: Stage1, Bits: 1.6},
-		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4}} {
+		{Method: Stage1, Attention: StoreInt8, Embedding: StoreInt8, Head: StoreInt4},
+		{Method: Stage1, Experts: StorePlanes, Attention: StoreInt4}, {Method: Stage1, Bits: 1.6, Experts: StorePlanes, Attention: StorePlanes},
+		{Method: Stage1, Experts: StoreSource, Attention: StoreBF16, Head: StoreInt8}} {
 		dir := quantizeNano(t, 2, o)
 		q, err := gptoss.Open(dir)
 		if err != nil {
@@ -551,33 +572,5 @@ func TestVerifyFiles(t *testing.T) {
 	}
 	if err := VerifyFiles(t.Context(), dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
-	}
-}
-
-// TestExpertMoments compares the observer with sums made by hand.
-func TestExpertMoments(t *testing.T) {
-	cpu := newCPU(t, 2)
-	p := gptoss.Projection{Name: "p", Out: 1, In: 2, Experts: 3}
-	m := newExpertMoments(cpu, p, 2, 4, true)
-	// Values that int8 holds exactly: every row's absmax is 127.
-	inputs := []float32{127, 1, 127, 2, 127, 3, 0, 0}
-	weights := []float32{.5, 0, .5, 0, 1, 0}
-	if err := errors.Join(m.seeRouting(weights, 2), m.seeInputs(inputs, 2)); err != nil {
-		t.Fatal(err)
-	}
-	for e, want := range []int{1, 1, 1} {
-		if got := m.moments[e].Tokens(); got != want {
-			t.Errorf("expert %d saw %d tokens, want %d", e, got, want)
-		}
-	}
-	h, err := m.moments[1].Damped(cpu, 0, nil) // token 1, slot 0: (127, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := h[1]/h[0], float32(3.0/127); got < want*.999 || got > want*1.001 {
-		t.Errorf("expert 1: H01/H00 = %v, want %v", got, want)
-	}
-	if m.routed || m.inputs != nil {
-		t.Error("the batch is not finished")
 	}
 }

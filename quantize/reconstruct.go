@@ -1,8 +1,7 @@
 package quantize
 
 import (
-	"crypto/sha256"
-	"fmt"
+	"errors"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/graph"
@@ -18,15 +17,14 @@ import (
 //	‖layers(x̂) - layers_original(x)‖² / mean ‖layers_original(x) - x̂‖²
 //
 // Shapes: x and target [windows·window, H].
-func reconstruction(model *trainable, first, end, window int, p pool, x, target []float32) goal {
+// Errors: those of reading the streams.
+func reconstruction(model *trainable, first, end, window int, p pool, x, target residuals) (goal, error) {
 	h := model.config.Hidden
 	n := window * h
-	var sum float64
-	for i, v := range target {
-		d := float64(v - x[i])
-		sum += d * d
+	norm, err := meanSquare(x, target, n, window)
+	if err != nil {
+		return goal{}, err
 	}
-	norm := sum / float64(len(target)/h)
 	return goal{
 		model: model, pool: p, window: window,
 		declare: func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error) {
@@ -41,17 +39,36 @@ func reconstruction(model *trainable, first, end, window int, p pool, x, target 
 		},
 		load: func(in []graph.Buffer, windows []int) error {
 			for i, w := range windows {
-				copy(in[0].Float32s()[i*n:(i+1)*n], x[w*n:(w+1)*n])
-				copy(in[1].Float32s()[i*n:(i+1)*n], target[w*n:(w+1)*n])
+				if err := x.read(in[0].Float32s()[i*n:(i+1)*n], w*window); err != nil {
+					return err
+				}
+				if err := target.read(in[1].Float32s()[i*n:(i+1)*n], w*window); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
-		source: func() any {
-			sum := sha256.New()
-			s := stateStream{w: sum}
-			s.floats(x)
-			s.floats(target)
-			return []any{"reconstruction", first, end, fmt.Sprintf("%x", sum.Sum(nil))}
-		},
+	}, nil
+}
+
+// residuals are a residual stream, some tokens of which are read at a time.
+type residuals interface {
+	read(dst []float32, first int) error // dst [n, H], n at most a window
+	length() int                         // in tokens
+}
+
+// meanSquare is mean ‖target - x‖² over the tokens; a window has n values.
+func meanSquare(x, target residuals, n, window int) (float64, error) {
+	a, b := make([]float32, n), make([]float32, n)
+	var sum float64
+	for at := 0; at < x.length(); at += window {
+		if err := errors.Join(x.read(a, at), target.read(b, at)); err != nil {
+			return 0, err
+		}
+		for i, v := range b {
+			d := float64(v - a[i])
+			sum += d * d
+		}
 	}
+	return sum / float64(x.length()), nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,14 +28,16 @@ const ReportName = "quantize-report.json"
 type Report struct {
 	Method        Method         `json:"method"`
 	Options       ReportOptions  `json:"options"`
-	SourceSHA256  string         `json:"source_sha256"` // gptoss.Checkpoint.SHA256
+	Plan          *Plan          `json:"plan,omitempty"` // where the formats come from one
+	SourceSHA256  string         `json:"source_sha256"`  // gptoss.Checkpoint.SHA256
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
 	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
 	Layers        []ReportLayer  `json:"layers,omitempty"` // of methods that train
 	Distilled     []ReportPass   `json:"distilled,omitempty"`
-	Seconds       float64        `json:"seconds"`
+	Seconds       float64        `json:"seconds"`        // of the process that wrote the result
+	Phases        []ReportPhase  `json:"phases"`         // of the same; without what it found in the store
 	PeakRSS       int64          `json:"peak_rss_bytes"` // 0 where the system does not tell
 	// Files holds the SHA-256 of every file of the model but this one.
 	Files map[string]string `json:"files"`
@@ -44,6 +47,7 @@ type Report struct {
 type ReportOptions struct {
 	Bits      float64 `json:"bits"` // of ternary weights, without scales
 	Group     int     `json:"group"`
+	Experts   string  `json:"experts"`
 	Attention string  `json:"attention"`
 	Embedding string  `json:"embedding"`
 	Head      string  `json:"head"`
@@ -51,6 +55,7 @@ type ReportOptions struct {
 	Tokens    int     `json:"tokens"`
 	Damp      float64 `json:"damp"`
 	Passes    int     `json:"passes"`
+	Blocks    string  `json:"blocks"`
 	DeadZone  float64 `json:"dead_zone,omitempty"` // 0: none
 	Compress  bool    `json:"compress,omitempty"`
 	// Of methods that train.
@@ -83,6 +88,13 @@ type ReportTensor struct {
 	TokensPerExpert []int `json:"tokens_per_expert,omitempty"`
 }
 
+// ReportPhase is what one kind of work took. Workers add up.
+type ReportPhase struct {
+	Name    string  `json:"name"` // statistics, moments, fitting, running, training
+	Seconds float64 `json:"seconds"`
+	Work    float64 `json:"work_mac"` // as Forecast.Work counts
+}
+
 // LeastFed is the expert that the fewest calibration tokens reached.
 type LeastFed struct {
 	Layer  int `json:"layer"`
@@ -90,12 +102,14 @@ type LeastFed struct {
 	Tokens int `json:"tokens"`
 }
 
-func newReport(r *run) *Report {
+// newReport says what the final units say of themselves.
+func (r *run) newReport() (*Report, error) {
 	fit, _ := r.opt.Fit.resolve()
-	rep := &Report{Method: r.opt.Method, Options: ReportOptions{
-		Bits: r.opt.Bits, Group: r.opt.Group, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
-		Window: r.opt.Window, Tokens: len(r.tokens), Damp: fit.Damp, Passes: fit.Passes, DeadZone: fit.DeadZone, Compress: r.opt.Compress,
-	}}
+	rep := &Report{Method: r.opt.Method, Plan: r.opt.Plan, Options: ReportOptions{
+		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
+		Window: r.opt.Window, Tokens: r.pool.text * r.opt.Window, Damp: fit.Damp, Passes: fit.Passes, Blocks: r.opt.Blocks,
+		DeadZone: fit.DeadZone, Compress: r.opt.Compress,
+	}, SourceSHA256: r.sourceSHA}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
 		o.Steps, o.Batch, o.Rate, o.Seed, o.SelfText = t.Steps, t.Batch, t.Rate, t.Seed, r.opt.SelfText
@@ -103,18 +117,60 @@ func newReport(r *run) *Report {
 	if d := r.opt.Distill; r.opt.Method == Distill {
 		rep.Options.Distill = &ReportDistill{d.Steps, d.Batch, d.Rate, d.Others, d.WindowBlocks, d.FreezeCodes}
 	}
-	return rep
+	fits := map[string]fitAbout{}
+	for _, u := range r.finals() {
+		if u.projection == "" { // layers that were trained
+			var a trainAbout
+			if err := r.about(u, &a); err != nil {
+				return nil, err
+			}
+			rep.Layers = append(rep.Layers, a.Layers...)
+			if a.Pass != nil {
+				rep.Distilled = append(rep.Distilled, *a.Pass)
+			}
+			maps.Copy(fits, a.Fits)
+			continue
+		}
+		a, err := r.aboutFit(u)
+		if err != nil {
+			return nil, err
+		}
+		fits[u.projection] = fits[u.projection].join(a)
+	}
+	for _, p := range r.config.ProjectionList() {
+		if f, ok := fits[p.Name]; ok {
+			rep.add(p, r.formats[p.Name], f, r.opt.Method.Calibrates())
+		}
+	}
+	return rep, nil
 }
 
-func (r *Report) add(p gptoss.Projection, f gptoss.Format, relative float64, tokens int) {
-	r.Tensors = append(r.Tensors, ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative, Tokens: tokens})
+// about reads what a final unit says beside its tensors.
+func (r *run) about(u *unit, about any) error {
+	f, err := r.openFinal(u)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.tell(about)
 }
 
-func (r *Report) addExperts(p gptoss.Projection, f gptoss.Format, relative float64, tokens []int, calibrated bool) {
-	t := ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative}
-	if calibrated {
-		expert, n := leastFed(tokens)
-		t.Tokens, t.TokensPerExpert = n, tokens
+func (r *run) aboutFit(u *unit) (a fitAbout, err error) { return a, r.about(u, &a) }
+
+// join appends the matrices of another unit.
+func (a fitAbout) join(b fitAbout) fitAbout {
+	return fitAbout{append(a.RelativeError, b.RelativeError...), append(a.Tokens, b.Tokens...)}
+}
+
+func (r *Report) add(p gptoss.Projection, f gptoss.Format, a fitAbout, calibrated bool) {
+	var relative float64
+	for _, e := range a.RelativeError {
+		relative += e
+	}
+	t := ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative / float64(len(a.RelativeError)), Tokens: a.Tokens[0]}
+	if p.Experts > 0 && calibrated {
+		expert, n := leastFed(a.Tokens)
+		t.Tokens, t.TokensPerExpert = n, a.Tokens
 		if r.LeastFed == nil || n < r.LeastFed.Tokens {
 			var layer int
 			fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
@@ -124,9 +180,8 @@ func (r *Report) addExperts(p gptoss.Projection, f gptoss.Format, relative float
 	r.Tensors = append(r.Tensors, t)
 }
 
-// specs lists the tensors to write in the order in which they are made, and
-// those of the source that stay as they are.
-func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor, err error) {
+// specs lists the tensors to write: first those of quantized projections.
+func (r *run) specs() (specs []safetensors.Spec, err error) {
 	replaced := map[string]bool{}
 	for name, f := range r.formats {
 		for _, suffix := range []string{".weight", "_blocks", "_scales", ""} {
@@ -135,7 +190,7 @@ func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor, err 
 		p := r.config.Projections()[name]
 		packed, err := packedSpecs(p, f)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		specs = append(specs, packed...)
 	}
@@ -143,11 +198,10 @@ func (r *run) specs() (specs []safetensors.Spec, kept []safetensors.Tensor, err 
 	slices.SortFunc(specs, func(a, b safetensors.Spec) int { return strings.Compare(a.Name, b.Name) })
 	for _, t := range r.source.Tensors() {
 		if !replaced[t.Name] {
-			kept = append(kept, t)
 			specs = append(specs, safetensors.Spec{Name: t.Name, Dtype: t.Dtype, Shape: t.Shape})
 		}
 	}
-	return specs, kept, nil
+	return specs, nil
 }
 
 // packedSpecs are the tensors of one quantized projection.
@@ -169,9 +223,9 @@ var copied = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens
 // finish writes everything but the tensors. config.json comes last: a directory
 // without it opens nowhere, so that a run that is killed before has left no
 // model, not even under its temporary name.
-func (r *run) finish(dir string) error {
+func (r *run) finish(dir string, rep *Report) error {
 	q := gptoss.Quantization{QuantMethod: gptoss.QuantMethod, Version: gptoss.LayoutVersion, Method: string(r.opt.Method),
-		GroupSize: r.opt.Group, ActivationBits: 8, Tensors: r.formats}
+		GroupSize: r.opt.ternaryGroup(), ActivationBits: 8, Tensors: r.formats}
 	config, err := r.config.WithQuantization(q)
 	if err != nil {
 		return err
@@ -179,11 +233,7 @@ func (r *run) finish(dir string) error {
 	if err := copyFiles(r.source.Files(), dir); err != nil {
 		return err
 	}
-	rep := r.report
-	if _, err := r.sourceSHA256(); err != nil {
-		return err
-	}
-	rep.Seconds, rep.PeakRSS = time.Since(r.start).Seconds(), peakRSS()
+	rep.Seconds, rep.PeakRSS, rep.Phases = time.Since(r.start).Seconds(), peakRSS(), r.meter.phases()
 	r.meter.note("hashing the result")
 	return rep.seal(r.ctx, dir, config, r.config.Parameters())
 }

@@ -3,6 +3,7 @@ package quantize
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/graph"
 	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/units"
 )
@@ -21,16 +23,15 @@ const writtenAtOnce = 32
 
 // gatherText finds the windows to train on, and decides which of them the
 // streams carry.
-func (r *run) gatherText() error {
-	written, err := r.writeSelfText(r.opt.SelfText)
+func (r *run) gatherText(cpu *graph.CPU) error {
+	written, err := r.writeSelfText(cpu, r.opt.SelfText)
 	if err != nil {
 		return err
 	}
 	r.text = append(slices.Clone(r.tokens), written...)
 	r.carried = r.opt.carry(r.pool)
-	if r.opt.Method.Calibrates() {
-		r.tokens = r.text[:r.carried.all()*r.opt.Window]
-	}
+	r.tokens = r.text[:r.carried.all()*r.opt.Window]
+	r.shards = shardsOf(r.tokens, r.opt.Window, r.opt.shardTokens)
 	return nil
 }
 
@@ -40,24 +41,22 @@ func (r *run) gatherText() error {
 // like any other. It uses no data that calibration does not use.
 //
 // A window is a matter of the model, the calibration text, the seed and its
-// number. Windows are units of a store, so many at a time.
-func (r *run) writeSelfText(n int) ([]int32, error) {
+// number. Windows are units of the store, so many at a time.
+func (r *run) writeSelfText(cpu *graph.CPU, n int) ([]int32, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	source, err := r.sourceSHA256()
-	if err != nil {
-		return nil, err
-	}
-	w := selfText{run: r, start: time.Now(), total: n * r.opt.Window}
+	u := &unit{name: "the original writes text", phase: writing, work: float64(n*r.opt.Window) * writingWork(r.config, r.opt)}
+	r.meter.left(steps{{u}})
+	r.meter.begin(u)
+	defer r.meter.end(u)
+	w := selfText{run: r, cpu: cpu, unit: u, start: time.Now(), total: n * r.opt.Window}
 	text, calibration := make([]int32, 0, w.total), hashTokens(r.tokens)
 	for at := 0; at < n; at += writtenAtOnce {
 		windows := make([]int32, min(writtenAtOnce, n-at)*r.opt.Window)
-		if r.store == nil {
-			if err := w.write(windows, at); err != nil {
-				return nil, err
-			}
-		} else if err := w.find(windows, at, units.NewKey("self-text/1", source, calibration, r.opt.Window, r.opt.Train.Seed, at, len(windows))); err != nil {
+		key := units.NewKey("self-text/1", r.model, calibration, r.opt.Window, r.opt.Train.Seed, at, len(windows))
+		r.textKeys = append(r.textKeys, key)
+		if err := w.find(windows, at, key); err != nil {
 			return nil, err
 		}
 		text = append(text, windows...)
@@ -68,6 +67,8 @@ func (r *run) writeSelfText(n int) ([]int32, error) {
 // selfText is a call of writeSelfText.
 type selfText struct {
 	*run
+	cpu         *graph.CPU
+	unit        *unit         // for the meter
 	model       *gptoss.Model // nil until something is to be written
 	start       time.Time
 	found       int // tokens that an earlier run wrote
@@ -77,7 +78,15 @@ type selfText struct {
 // find is write, unless an earlier run wrote the windows.
 func (w *selfText) find(windows []int32, at int, key units.Key) error {
 	made := false
-	path, err := w.store.Do(w.ctx, key, func(temporary string) error {
+	i := slices.IndexFunc(w.stores, func(s *units.Store) bool { return s.Has(key) })
+	if i < 0 && w.store == nil { // of Merge
+		return errors.New("quantize: no store has all of the text that the original wrote; were they made with the same model, text and options?")
+	}
+	store := w.store
+	if i >= 0 {
+		store = w.stores[i]
+	}
+	path, err := store.Do(w.ctx, key, func(temporary string) error {
 		made = true
 		if err := w.write(windows, at); err != nil {
 			return err
@@ -146,7 +155,7 @@ func (w *selfText) wrote(tokens int) {
 		left := time.Duration(float64(elapsed) / float64(written) * float64(w.total-w.done))
 		step += fmt.Sprintf(", %.0f tokens/s, %v left of it", float64(written)/elapsed.Seconds(), left.Round(time.Second))
 	}
-	w.meter.add(step, float64(tokens)*writingWork(w.config, w.opt))
+	w.meter.add(w.unit, step, float64(tokens)/float64(w.total))
 }
 
 // hashTokens names tokens.

@@ -32,7 +32,7 @@ func stepLatents(tb testing.TB, cpu *graph.CPU, layers int) *trainable {
 	}
 	tb.Cleanup(func() { source.Close() })
 	c := source.Config()
-	m, r := newTrainable(source, &c), &run{cpu: cpu}
+	m, r := newTrainable(source, &c), &worker{cpu: cpu}
 	for layer := range c.Layers {
 		n := gptoss.LayerNames(layer)
 		for _, p := range c.LayerProjections(layer) {
@@ -142,7 +142,12 @@ func layerTrainer(tb testing.TB, cpu *graph.CPU, layer int, opts ...graph.Option
 	tb.Helper()
 	m := stepLatents(tb, cpu, 2)
 	r, n := randomSource(4), (stepWindows+1)*stepWindow*m.config.Hidden
-	tr, err := newTrainer(cpu, reconstruction(m, layer, layer+1, stepWindow, pool{text: stepWindows + 1}, normals(r, n), normals(r, n)), TrainOptions{Batch: stepWindows}, opts...)
+	p := pool{text: stepWindows + 1}
+	goal, err := reconstruction(m, layer, layer+1, stepWindow, p, memoryStream{normals(r, n), m.config.Hidden}, memoryStream{normals(r, n), m.config.Hidden})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tr, err := newTrainer(cpu, goal, TrainOptions{Batch: stepWindows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -177,7 +182,7 @@ func distillTrainer(tb testing.TB, cpu *graph.CPU, windows int, opts ...graph.Op
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tr, err := newTrainer(cpu, distillation(m, t, pool{text: windows + 1}, tokens, ""), TrainOptions{Batch: windows}, opts...)
+	tr, err := newTrainer(cpu, distillation(m, t, pool{text: windows + 1}, tokens), TrainOptions{Batch: windows}, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}

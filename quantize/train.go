@@ -20,8 +20,6 @@ type goal struct {
 	declare func(b *graph.Builder, rows int) (loss *gorgonia.Node, inputs gorgonia.Nodes, params []parameter, nodes gorgonia.Nodes, err error)
 	// load puts windows into the inputs, one after the other.
 	load func(in []graph.Buffer, windows []int) error
-	// source names what load reads, for the keys of units.
-	source func() any
 }
 
 // pool is how many windows there are to train on and to judge by: those of the

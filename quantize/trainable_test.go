@@ -273,7 +273,11 @@ func TestTrainerLearns(t *testing.T) {
 		}
 		x := gaussian(r, windows*window*c.Hidden, 1)
 		target := teacherOutput(t, teacher, c, x, window)
-		tr, err := newTrainer(newCPU(t, threads), reconstruction(layers, 0, 1, window, pool{text: windows}, x, target),
+		goal, err := reconstruction(layers, 0, 1, window, pool{text: windows}, memoryStream{x, c.Hidden}, memoryStream{target, c.Hidden})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := newTrainer(newCPU(t, threads), goal,
 			TrainOptions{Steps: steps, Batch: 6, Micro: micro, Rate: 1e-2, Seed: 3})
 		if err != nil {
 			t.Fatal(err)
@@ -316,6 +320,19 @@ func TestTrainerLearns(t *testing.T) {
 	}
 }
 
+// memoryStream is a residual stream in memory.
+type memoryStream struct {
+	x      []float32
+	hidden int
+}
+
+func (s memoryStream) read(dst []float32, first int) error {
+	copy(dst, s.x[first*s.hidden:])
+	return nil
+}
+
+func (s memoryStream) length() int { return len(s.x) / s.hidden }
+
 // teacherOutput runs a stream through a layer.
 func teacherOutput(t *testing.T, layers *trainable, c gptoss.Config, x []float32, window int) []float32 {
 	t.Helper()
@@ -355,7 +372,7 @@ func trainableNano(t *testing.T, cpu *graph.CPU, source *gptoss.Checkpoint) *tra
 	t.Helper()
 	c := source.Config()
 	m := newTrainable(source, &c)
-	f, r := NewFitter(cpu), &run{cpu: cpu}
+	f, r := NewFitter(cpu), &worker{cpu: cpu}
 	for layer := range c.Layers {
 		for _, p := range c.LayerProjections(layer) {
 			if !p.Quantizable {
@@ -396,7 +413,7 @@ func TestDistillation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(cpu, distillation(trainableNano(t, cpu, source), teacher, pool{text: 24}, tokens, "nano"),
+	tr, err := newTrainer(cpu, distillation(trainableNano(t, cpu, source), teacher, pool{text: 24}, tokens),
 		TrainOptions{Steps: 12, Batch: 4, HeldOut: 1. / 6})
 	if err != nil {
 		t.Fatal(err)

@@ -4,14 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
-	"github.com/seed-796a8800/tritium/internal/atomicfile"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
-	"github.com/seed-796a8800/tritium/ops"
-	"github.com/seed-796a8800/tritium/ternaryop"
+	"github.com/seed-796a8800/tritium/internal/units"
 )
 
 // ReportLayer says what training made of a layer, judged on calibration windows
@@ -23,280 +22,310 @@ type ReportLayer struct {
 	ReportTraining
 }
 
-// trainLayer fits a layer, trains it to give what the original layer gives on
-// the original stream, and replaces both streams by the layer's outputs.
-//
-// Shapes: x [tokens, H], the quantized stream.
-func (r *run) trainLayer(l *layerRun, s *layerMoments, x []float32) error {
-	t, err := r.fitLatents(l.layer, s)
+// trainAbout is what the unit of trained layers says of them.
+type trainAbout struct {
+	Layers []ReportLayer       `json:"layers"`         // of each, trained by itself
+	Pass   *ReportPass         `json:"pass,omitempty"` // of all, trained together
+	Fits   map[string]fitAbout `json:"fits"`           // that training started from
+}
+
+// latentPart ends the name of the section with a projection's latent weights,
+// float32, in the unit of a layer that will be trained once more.
+const latentPart = ".latent"
+
+// trainUnit is the training of a layer to give what the original layer gives on
+// the original stream. It starts from the fits.
+func (r *run) trainUnit(layer int, fits, stream, target []*unit) *unit {
+	u := &unit{
+		key: units.NewKey("reconstruct/2", r.model, layer, r.opt.Window, r.opt.Train, r.carried.text, r.carried.written, r.opt.Method,
+			keysOf(fits), keysOf(stream), keysOf(target)),
+		name: "training", phase: training, layer: layer,
+		work:   float64(r.opt.Train.Steps) * trainWork(r.config, r.opt, r.opt.Train.Batch),
+		inputs: slices.Concat(fits, stream, target),
+	}
+	u.make = func(w *worker, path string) error {
+		t, about, err := w.latents(layer, fits)
+		if err != nil {
+			return err
+		}
+		done, err := w.reconstruct(t, layer, layer+1, stream, target, r.opt.Train, t.toFit())
+		if err != nil {
+			return err
+		}
+		return r.writeTrained(path, trainAbout{Layers: []ReportLayer{{layer, done}}, Fits: about}, t, layer, layer+1)
+	}
+	return u
+}
+
+// latents are a layer's projections as training starts. The router trains
+// without being rounded.
+func (w *worker) latents(layer int, fits []*unit) (*trainable, map[string]fitAbout, error) {
+	r := w.run
+	t := r.newTrainable()
+	tensors, err := r.tensorsOf(fits)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	c := newCosts(r.config, r.opt, len(r.tokens))
-	target := make([]float32, len(x))
-	original := *l
-	original.weights = newOverlay(r.source)
-	if err := r.through(&original, r.original, target, "running the original layer", c.original); err != nil {
-		return err
-	}
-	if err := r.reconstruct(l.layer, t, x, target); err != nil {
-		return err
-	}
-	copy(r.original, target)
-	if r.opt.Method == Distill {
-		return r.keepForDistillation(l, t, x)
-	}
-	if err := r.writeLatents(l.layer, t); err != nil {
-		return err
-	}
-	return r.advance(l, t, x)
-}
-
-// advance sends the stream through a layer as trained.
-func (r *run) advance(l *layerRun, t *trainable, x []float32) error {
-	if err := r.place(l.layer, t); err != nil {
-		return err
-	}
-	l.weights = r.weights
-	return r.through(l, x, x, "running the quantized layer", newCosts(r.config, r.opt, len(r.tokens)).output)
-}
-
-// through writes a layer's output for the stream x to dst, which may be x.
-func (r *run) through(l *layerRun, x, dst []float32, what string, work float64) error {
-	at, per := 0, work/float64(len(r.tokens))
-	return l.run(r.ctx, x, func(tokens int) { r.meter.add(what, per*float64(tokens)) },
-		observer{fmt.Sprintf("model.layers.%d.output", l.layer), func(values []float32, _ int) error {
-			at += copy(dst[at:], values)
-			return nil
-		}})
-}
-
-// fitLatents fits a layer's projections, which is where training starts. The
-// router trains without being rounded.
-func (r *run) fitLatents(layer int, s *layerMoments) (*trainable, error) {
-	t := newTrainable(r.source, &r.config)
-	t.stored = r.stored
-	n := gptoss.LayerNames(layer)
-	for _, m := range []*expertMoments{s.gateUp, s.down} {
-		if err := m.shrink(); err != nil {
-			return nil, err
+	abouts := map[string]fitAbout{}
+	for _, u := range fits {
+		a, err := r.aboutFit(u)
+		if err != nil {
+			return nil, nil, err
 		}
+		abouts[u.projection] = abouts[u.projection].join(a)
 	}
-	for _, p := range r.config.LayerProjections(layer) {
-		f, quantized := r.formats[p.Name]
-		if !quantized && p.Name != n.Router {
-			continue // stays as the source has it
-		}
-		l := &latent{shape: []int{p.Out, p.In}, rounds: quantized}
-		if f.Ternary() {
-			_, l.group = f.Packing(p.In)
-		}
-		matrices, bias := []ops.Matrix(nil), p.Name+".bias"
-		var moments []*Moment
-		switch {
-		case p.Experts > 0:
-			l.shape, matrices, bias = []int{p.Experts, p.Out, p.In}, r.source.ExpertMatrices(p.Name), p.Name+"_bias"
-			if moments = s.gateUp.moments; p.Name == n.Down {
-				moments = s.down.moments
-			}
-		default:
-			matrices = []ops.Matrix{r.source.Matrix(p.Name)}
-			if moments = []*Moment{s.qkv.moment}; p.Name == n.O {
-				moments = []*Moment{s.o.moment}
-			}
-		}
-		l.bias = slices.Clone(r.source.Vector(bias))
-		var relative float64
-		for i, w := range matrices {
-			if err := r.ctx.Err(); err != nil {
-				return nil, err
-			}
-			e, err := r.fitLatent(l, p, w, moments[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: matrix %d: %w", p.Name, i, err)
-			}
-			relative += e / float64(len(matrices))
-			r.meter.add("fitting "+lastPart(p.Name), fitWork(r.opt, p)/float64(len(matrices)))
+	for _, p := range r.trainedProjections(layer) {
+		l := r.newLatent(p)
+		l.bias = slices.Clone(r.source.Vector(biasName(p)))
+		if err := w.start(l, p, tensors); err != nil {
+			return nil, nil, err
 		}
 		t.latents[p.Name] = l
-		r.reportLatent(p, f, relative, moments)
 	}
-	return t, nil
+	return t, abouts, nil
 }
 
-func (r *run) fitLatent(l *latent, p gptoss.Projection, w ops.Matrix, m *Moment) (relative float64, err error) {
-	weights := r.decode(w)
-	if l.group == 0 {
-		l.weight = append(l.weight, weights...)
-		return 0, nil
-	}
-	fit, err := r.fitter.Ternary(weights, p.Out, p.In, l.group, m, r.opt.Method.start(), r.opt.Fit)
-	if err == nil {
-		l.add(weights, fit)
-	}
-	return fit.RelativeError, err
+func (r *run) newTrainable() *trainable {
+	t := newTrainable(r.source, &r.config)
+	t.stored = r.dtype
+	return t
 }
 
-func (r *run) reportLatent(p gptoss.Projection, f gptoss.Format, relative float64, moments []*Moment) {
-	switch {
-	case f.Kind == "":
-	case p.Experts > 0:
-		tokens := make([]int, p.Experts)
-		for e, m := range moments {
-			tokens[e] = m.Tokens()
+// trainedProjections lists the projections of a layer that training changes; the
+// others stay as the source has them.
+func (r *run) trainedProjections(layer int) (ps []gptoss.Projection) {
+	router := gptoss.LayerNames(layer).Router
+	for _, p := range r.config.LayerProjections(layer) {
+		if _, quantized := r.formats[p.Name]; quantized || p.Name == router {
+			ps = append(ps, p)
 		}
-		r.report.addExperts(p, f, relative, tokens, true)
-	default:
-		r.report.add(p, f, relative, tokensOf(moments[0]))
 	}
+	return ps
 }
 
-// reconstruct trains a layer and keeps the result where it is better on windows
-// that training did not see. The fit is what it was otherwise.
-//
-// Shapes: x and target [tokens, H].
-func (r *run) reconstruct(layer int, t *trainable, x, target []float32) error {
-	work := trainWork(r.config, r.opt, r.opt.Train.Batch)
-	done, err := r.pass(reconstruction(t, layer, layer+1, r.opt.Window, r.carried, x, target), r.opt.Train, t.toFit(), "training", work)
+// newLatent returns a projection in training, without its values.
+func (r *run) newLatent(p gptoss.Projection) *latent {
+	f, quantized := r.formats[p.Name]
+	l := &latent{shape: []int{p.Out, p.In}, rounds: quantized}
+	if p.Experts > 0 {
+		l.shape = []int{p.Experts, p.Out, p.In}
+	}
+	if f.Ternary() {
+		_, l.group = f.Packing(p.In)
+	}
+	return l
+}
+
+// start fills a projection's latent weights from its fit; of projections that
+// are not ternary, from the source.
+func (w *worker) start(l *latent, p gptoss.Projection, tensors fitted) error {
+	if l.group == 0 {
+		l.weight = slices.Clone(w.decode(w.run.matrix(p, 0)))
+		return nil
+	}
+	s, err := w.run.stack(tensors, p)
 	if err != nil {
 		return err
 	}
-	r.report.Layers = append(r.report.Layers, ReportLayer{layer, done})
+	l.weight, l.codes = make([]float32, 0, s.E*p.Out*p.In), make([]int8, 0, s.E*p.Out*p.In)
+	for e := range s.E {
+		m := s.At(e)
+		codes, scales := m.Unpack()
+		l.add(w.decode(w.run.matrix(p, e)), Fit{Codes: codes, Scales: scales})
+	}
 	return nil
 }
 
-// pass trains towards a goal, or takes over what an earlier run came to.
-func (r *run) pass(g goal, o TrainOptions, begin func(), what string, work float64) (ReportTraining, error) {
-	r.meter.note("declaring the derivatives")
-	t, err := newTrainer(r.cpu, g, o)
+// reconstruct trains layers [first, end) to give what the original's give.
+func (w *worker) reconstruct(t *trainable, first, end int, stream, target []*unit, o TrainOptions, begin func()) (done ReportTraining, err error) {
+	r := w.run
+	x, err := r.openStream(stream)
+	if err != nil {
+		return done, err
+	}
+	defer x.close()
+	y, err := r.openStream(target)
+	if err != nil {
+		return done, err
+	}
+	defer y.close()
+	goal, err := reconstruction(t, first, end, r.opt.Window, r.carried, x, y)
+	if err != nil {
+		return done, err
+	}
+	return w.pass(goal, o, begin)
+}
+
+// pass trains towards a goal, from where an earlier process was interrupted.
+func (w *worker) pass(g goal, o TrainOptions, begin func()) (ReportTraining, error) {
+	r := w.run
+	t, err := newTrainer(w.cpu, g, o)
 	if err != nil {
 		return ReportTraining{}, err
 	}
-	r.meter.note("looking at the held-out windows")
 	if err := t.start(begin); err != nil {
 		return ReportTraining{}, err
 	}
 	taken := 0
-	tick := func(steps int, loss float64) {
-		r.meter.add(fmt.Sprintf("%s, step %d of %d, loss %.4f", what, steps, t.opt.Steps, loss), work*float64(steps-taken))
+	return t.improve(r.ctx, &checkpoint{path: r.store.Checkpoint(w.unit.key), every: r.opt.checkpointEvery}, func(steps int, loss float64) {
+		w.say(fmt.Sprintf("%s, step %d of %d, loss %.4f", w.unit.name, steps, t.opt.Steps, loss), float64(steps-taken)/float64(t.opt.Steps))
 		taken = steps
-	}
-	defer func() { r.meter.add(what, work*float64(t.opt.Steps-taken)) }() // training may end early
-	if r.store == nil {
-		return t.improve(r.ctx, nil, tick)
-	}
-	key := t.key()
-	path, err := r.store.Do(r.ctx, key, func(temporary string) error {
-		if _, err := t.improve(r.ctx, &checkpoint{r.store.Checkpoint(key)}, tick); err != nil {
-			return err
-		}
-		return atomicfile.WriteFile(temporary, t.write)
 	})
-	if err == nil && !t.state.done { // it was there
-		r.meter.note("reading what an earlier run trained")
-		err = (&checkpoint{path}).load(t)
-	}
-	return t.state.report, err
 }
 
-// stored returns the type in which a tensor of the source is kept.
-func (r *run) stored(name string) safetensors.Dtype { return r.dtypes[name] }
+// dtype returns the type in which a tensor of the source is kept.
+func (r *run) dtype(name string) safetensors.Dtype { return r.stored[name].Dtype }
 
-// place puts a trained layer into the model that the stream runs through.
-func (r *run) place(layer int, t *trainable) error {
-	n := gptoss.LayerNames(layer)
-	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
-		r.weights.vectors[name] = t.Vector(name)
-	}
-	for _, p := range r.config.LayerProjections(layer) {
-		l, ok := t.latents[p.Name]
-		if !ok {
-			continue
-		}
-		if !l.rounds {
-			r.weights.linears[p.Name] = ops.Dense{Name: p.Name, Weight: ops.F32{Out: p.Out, In: p.In, Data: l.weight}, Bias: l.bias}
-			continue
-		}
-		stack, err := r.packed(p, l)
-		if err == nil {
-			stack, err = expanded(stack)
-		}
+// writeTrained writes the unit of trained layers [first, end): their tensors as
+// they will be stored, of layers that will be trained once more the latent
+// weights too, and more.
+func (r *run) writeTrained(path string, about trainAbout, t *trainable, first, end int, more ...part) error {
+	parts, sections := more, []section(nil)
+	latents := map[string]*latent{}
+	for layer := first; layer < end; layer++ {
+		ps, err := r.trainedTensors(layer, t)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
-		if p.Experts > 0 {
-			r.weights.experts[p.Name] = ternaryop.Experts{Name: p.Name, Weight: stack, Bias: l.bias, Active: r.config.ActiveExperts}
-		} else {
-			r.weights.linears[p.Name] = ternaryop.Linear{Name: p.Name, Weight: stack.At(0), Bias: l.bias}
-		}
-	}
-	return nil
-}
-
-// packed rounds and packs the matrices of a projection.
-func (r *run) packed(p gptoss.Projection, l *latent) (*ternaryop.Stack, error) {
-	format, group := r.formats[p.Name].Packing(p.In)
-	stack := &ternaryop.Stack{Format: format, E: max(1, p.Experts), Out: p.Out, In: p.In, Group: group}
-	for i := range stack.E {
-		packed, err := l.pack(i, format, group)
-		if err != nil {
-			return nil, err
-		}
-		stack.Codes, stack.Scales = append(stack.Codes, packed.Codes...), append(stack.Scales, packed.Scales...)
-	}
-	return stack, nil
-}
-
-// writeLatents writes a trained layer.
-func (r *run) writeLatents(layer int, t *trainable) error {
-	n := gptoss.LayerNames(layer)
-	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
-		if err := r.writeVector(name, t.Vector(name)); err != nil {
 			return err
 		}
-	}
-	for _, p := range r.config.LayerProjections(layer) {
-		l, ok := t.latents[p.Name]
-		if !ok {
-			continue
-		}
-		if err := r.writeVector(l.biasName(p.Name), l.bias); err != nil {
-			return err
-		}
-		if !l.rounds {
-			if err := r.writeVector(p.Name+".weight", l.weight); err != nil {
-				return err
+		parts = append(parts, ps...)
+		for _, p := range r.trainedProjections(layer) {
+			if l := t.latents[p.Name]; l.rounds && r.opt.Method == Distill && about.Pass == nil {
+				latents[p.Name+latentPart] = l
 			}
-			continue
 		}
-		stack, err := r.packed(p, l)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	for _, p := range parts {
+		sections = append(sections, section{p.name, int64(len(p.data))})
+	}
+	names := slices.Sorted(maps.Keys(latents))
+	for _, name := range names {
+		sections = append(sections, section{name, 4 * int64(len(latents[name].weight))})
+	}
+	file, err := createUnit(path, sections...)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		_, e := file.at(p.name, 0).Write(p.data)
+		err = errors.Join(err, e)
+	}
+	var buf []byte
+	for _, name := range names {
+		to := file.at(name, 0)
+		for x := range slices.Chunk(latents[name].weight, 1<<16) {
+			buf = bytesOf(buf, x)
+			_, e := to.Write(buf)
+			err = errors.Join(err, e)
 		}
-		if err := errors.Join(r.writer.Write(p.Name+".codes", stack.Codes), r.writer.Write(p.Name+".scales", stack.Scales)); err != nil {
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("quantize: %w", err), file.file.Close())
+	}
+	return file.finish(about)
+}
+
+// readTrained takes over a layer as a unit that was trained has it, to train it
+// once more.
+func (r *run) readTrained(t *trainable, layer int, u *unit) error {
+	tensors, err := r.tensorsOf([]*unit{u})
+	if err != nil {
+		return err
+	}
+	n := gptoss.LayerNames(layer)
+	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
+		if t.vectors[name], err = r.vector(tensors, name); err != nil {
 			return err
 		}
+	}
+	for _, p := range r.trainedProjections(layer) {
+		l := r.newLatent(p)
+		if l.bias, err = r.vector(tensors, biasName(p)); err != nil {
+			return err
+		}
+		if !l.rounds {
+			l.weight, err = r.vector(tensors, p.Name+".weight")
+		} else {
+			err = r.readLatent(l, p, tensors)
+		}
+		if err != nil {
+			return err
+		}
+		t.latents[p.Name] = l
 	}
 	return nil
 }
 
-// writeVector writes values that its type holds exactly (trainable.round).
-func (r *run) writeVector(name string, x []float32) error {
-	var data []byte
+func (r *run) readLatent(l *latent, p gptoss.Projection, tensors fitted) error {
+	data, err := tensors.read(r, p.Name+latentPart)
+	if err != nil {
+		return err
+	}
+	if want := 4 * p.Parameters(); int64(len(data)) != want {
+		return fmt.Errorf("%s: %d bytes of latent weights, want %d", p.Name, len(data), want)
+	}
+	l.weight = make([]float32, len(data)/4)
+	numbersOf(l.weight, data)
+	if l.group == 0 {
+		return nil
+	}
+	s, err := r.stack(tensors, p)
+	if err != nil {
+		return err
+	}
+	for e := range s.E {
+		m := s.At(e)
+		codes, scales := m.Unpack()
+		l.codes, l.scales = append(l.codes, codes...), append(l.scales, scales...)
+	}
+	return nil
+}
+
+// trainedTensors are the tensors of a trained layer, as they will be stored.
+func (r *run) trainedTensors(layer int, t *trainable) (parts []part, err error) {
+	n := gptoss.LayerNames(layer)
+	for _, name := range []string{n.InputNorm, n.Sinks, n.PostNorm} {
+		parts = append(parts, part{name, r.encode(name, t.Vector(name))})
+	}
+	for _, p := range r.trainedProjections(layer) {
+		l := t.latents[p.Name]
+		parts = append(parts, part{biasName(p), r.encode(biasName(p), l.bias)})
+		if !l.rounds {
+			parts = append(parts, part{p.Name + ".weight", r.encode(p.Name+".weight", l.weight)})
+			continue
+		}
+		codes, scales := part{name: p.Name + "." + codesPart}, part{name: p.Name + "." + scalesPart}
+		format, group := r.formats[p.Name].Packing(p.In)
+		for i := range max(1, p.Experts) {
+			packed, err := l.pack(i, format, group)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Name, err)
+			}
+			codes.data, scales.data = append(codes.data, packed.Codes...), append(scales.data, packed.Scales...)
+		}
+		parts = append(parts, codes, scales)
+	}
+	return parts, nil
+}
+
+// encode writes values that their type holds exactly (trainable.round).
+func (r *run) encode(name string, x []float32) (data []byte) {
 	for _, v := range x {
-		if b := math.Float32bits(v); r.stored(name) == safetensors.F32 {
+		if b := math.Float32bits(v); r.dtype(name) == safetensors.F32 {
 			data = binary.LittleEndian.AppendUint32(data, b)
 		} else {
 			data = binary.LittleEndian.AppendUint16(data, uint16(b>>16))
 		}
 	}
-	return r.writer.Write(name, data)
+	return data
 }
 
 // trains lists the tensors of the source that training changes: norms, sinks,
 // biases and the router. They stay in the type they had.
 func (r *run) trains() map[string]bool {
 	names := map[string]bool{}
+	if !r.opt.Method.Trains() {
+		return names
+	}
 	if r.opt.endToEnd() {
 		names[gptoss.FinalNormName] = true
 	}
@@ -306,13 +335,8 @@ func (r *run) trains() map[string]bool {
 			names[name] = true
 		}
 		for _, p := range r.config.LayerProjections(layer) {
-			if _, ok := r.formats[p.Name]; !ok {
-				continue
-			}
-			if p.Experts > 0 {
-				names[p.Name+"_bias"] = true
-			} else {
-				names[p.Name+".bias"] = true
+			if _, ok := r.formats[p.Name]; ok {
+				names[biasName(p)] = true
 			}
 		}
 	}

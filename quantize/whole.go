@@ -2,10 +2,11 @@ package quantize
 
 import (
 	"fmt"
-	"runtime/debug"
+	"maps"
 	"slices"
 
 	"github.com/seed-796a8800/tritium/gptoss"
+	"github.com/seed-796a8800/tritium/internal/units"
 	"github.com/seed-796a8800/tritium/ops"
 )
 
@@ -26,122 +27,100 @@ const (
 	LossError = "error" // squared error relative to what the layers add to the stream
 )
 
-// together are layers that are trained together once the last of them is
-// fitted.
-type together struct {
-	*trainable
-	first int
-	entry []float32 // the quantized stream before the first, [tokens, H]
+// windowUnit is the training of some layers together, which were trained one by
+// one before, to give what the original's give.
+func (r *run) windowUnit(first int, trained, entry, target []*unit) *unit {
+	end, o := first+len(trained), r.opt.Distill
+	return &unit{
+		key: units.NewKey("window/1", r.model, first, r.opt.Window, o, r.carried.text, r.carried.written,
+			keysOf(trained), keysOf(entry), keysOf(target)),
+		name: fmt.Sprintf("training layers %d to %d", first, end-1), phase: training, layer: first,
+		work:   float64(o.Steps*len(trained)) * trainWork(r.config, r.opt, o.Batch),
+		inputs: slices.Concat(trained, entry, target),
+		make: func(w *worker, path string) error {
+			m, about, err := r.together(first, trained)
+			if err != nil {
+				return err
+			}
+			done, err := w.reconstruct(m, first, end, entry, target, o.TrainOptions, nil)
+			if err != nil {
+				return err
+			}
+			about.Pass = &ReportPass{first, end - 1, LossError, done}
+			return r.writeTrained(path, about, m, first, end)
+		},
+	}
 }
 
-// keepForDistillation takes in a layer that is fitted, sends the stream through
-// it, and trains it with those before it if there are as many as asked for.
-func (r *run) keepForDistillation(l *layerRun, t *trainable, x []float32) error {
-	n := r.opt.Distill.WindowBlocks
-	if r.together == nil {
-		r.together = &together{trainable: newTrainable(r.source, &r.config), first: l.layer}
-		r.together.stored = r.stored
-		if n > 0 {
-			r.together.entry = slices.Clone(x)
+// distillUnit is the training of the whole model, whose layers were trained one
+// by one before, towards the original's next-token distribution.
+func (r *run) distillUnit(trained []*unit) *unit {
+	o := r.opt.Distill
+	return &unit{
+		key: units.NewKey("distill/1", r.model, r.opt.Window, o, r.pool.text, r.pool.written, hashTokens(r.text),
+			keysOf(r.tables), keysOf(trained)),
+		name: "distilling", phase: training, layer: r.config.Layers - 1,
+		work:   float64(o.Steps) * distillWork(r.config, r.opt, o.Batch),
+		inputs: slices.Concat(r.tables, trained),
+		make: func(w *worker, path string) error {
+			m, about, err := r.together(0, trained)
+			if err != nil {
+				return err
+			}
+			if m.Weights, err = r.withTables(); err != nil {
+				return err
+			}
+			teacher, err := newTeacher(w.cpu, r.source, r.opt.Window, o.Micro)
+			if err != nil {
+				return err
+			}
+			done, err := w.pass(distillation(m, teacher, r.pool, r.text), o.TrainOptions, nil)
+			if err != nil {
+				return err
+			}
+			about.Pass = &ReportPass{0, r.config.Layers - 1, LossKL, done}
+			norm := gptoss.FinalNormName
+			return r.writeTrained(path, about, m, 0, r.config.Layers, part{norm, r.encode(norm, m.Vector(norm))})
+		},
+	}
+}
+
+// together are layers that were trained, from the first on, to be trained once
+// more.
+func (r *run) together(first int, trained []*unit) (*trainable, trainAbout, error) {
+	m, about := r.newTrainable(), trainAbout{Fits: map[string]fitAbout{}}
+	for i, u := range trained {
+		if err := r.readTrained(m, first+i, u); err != nil {
+			return nil, about, err
 		}
+		var a trainAbout
+		if err := r.about(u, &a); err != nil {
+			return nil, about, err
+		}
+		about.Layers = append(about.Layers, a.Layers...)
+		maps.Copy(about.Fits, a.Fits)
 	}
-	w := r.together
-	w.adopt(t)
-	end := l.layer + 1
-	if n == 0 || end-w.first < n && end < r.config.Layers {
-		return r.advance(l, t, x)
-	}
-	r.together = nil
 	if r.opt.Distill.FreezeCodes {
-		w.freeze()
-	}
-	debug.FreeOSMemory() // what training the last layer alone took
-	what := fmt.Sprintf("training layers %d to %d", w.first, end-1)
-	work := float64(end-w.first) * trainWork(r.config, r.opt, r.opt.Distill.Batch)
-	done, err := r.pass(reconstruction(w.trainable, w.first, end, r.opt.Window, r.carried, w.entry, r.original), r.opt.Distill.TrainOptions, nil, what, work)
-	if err != nil {
-		return err
-	}
-	r.report.Distilled = append(r.report.Distilled, ReportPass{w.first, end - 1, LossError, done})
-	copy(x, w.entry)
-	for layer := w.first; layer < end; layer++ {
-		if err := r.writeLatents(layer, w.trainable); err != nil {
-			return err
-		}
-		r.weights = newOverlay(r.source)
-		at := *l
-		at.layer = layer
-		if err := r.advance(&at, w.trainable, x); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// adopt takes over what another trainable trains.
-func (t *trainable) adopt(other *trainable) {
-	for name, v := range other.vectors {
-		t.vectors[name] = v
-	}
-	for name, l := range other.latents {
-		t.latents[name] = l
-	}
-}
-
-// distill trains the whole model towards the original's next-token
-// distribution, and writes it. Where layers were trained in windows, or not at
-// all, nothing is left to do.
-func (r *run) distill() error {
-	if r.together == nil {
-		return nil
-	}
-	m, o := r.together.trainable, r.opt.Distill
-	r.together, r.original = nil, nil
-	m.Weights = r.tables()
-	if o.FreezeCodes {
 		m.freeze()
 	}
-	original, err := r.sourceSHA256()
-	if err != nil {
-		return err
-	}
-	teacher, err := newTeacher(r.cpu, r.source, r.opt.Window, o.Micro)
-	if err != nil {
-		return err
-	}
-	done, err := r.pass(distillation(m, teacher, r.pool, r.text, original), o.TrainOptions, nil, "distilling", distillWork(r.config, r.opt, o.Batch))
-	if err != nil {
-		return err
-	}
-	r.report.Distilled = append(r.report.Distilled, ReportPass{0, r.config.Layers - 1, LossKL, done})
-	for layer := range r.config.Layers {
-		if err := r.writeLatents(layer, m); err != nil {
-			return err
-		}
-	}
-	return r.writeVector(gptoss.FinalNormName, m.Vector(gptoss.FinalNormName))
+	return m, about, nil
 }
 
-// tables are the original's weights, but for embedding and head as they are
+// withTables are the original's weights, but for embedding and head as they are
 // stored.
-func (r *run) tables() *overlay {
-	w := newOverlay(r.source)
-	w.embedding = r.weights.embedding
-	if r.head != nil {
-		w.linears[gptoss.HeadName] = ops.Dense{Name: gptoss.HeadName, Weight: r.head, Int8Inputs: true}
-	}
-	return w
-}
-
-// sourceSHA256 returns the hash of the source, which is computed once.
-func (r *run) sourceSHA256() (string, error) {
-	if r.report.SourceSHA256 == "" {
-		r.meter.note("hashing the source")
-		sum, err := r.source.SHA256(r.ctx)
+func (r *run) withTables() (*overlay, error) {
+	o := newOverlay(r.source)
+	for _, u := range r.tables {
+		s, err := r.packed(u, r.config.Projections()[u.projection])
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		r.report.SourceSHA256 = sum
+		m := s.At(0)
+		if u.projection == gptoss.HeadName {
+			o.linears[u.projection] = ops.Dense{Name: u.projection, Weight: &m, Int8Inputs: true}
+		} else {
+			o.embedding = &m
+		}
 	}
-	return r.report.SourceSHA256, nil
+	return o, nil
 }

@@ -36,8 +36,8 @@ func eachFormat(t *testing.T, f func(t *testing.T, f Format)) {
 // randomMatrix packs random codes and scales.
 func randomMatrix(t testing.TB, rng *rand.Rand, f Format, out, in, group int) *Matrix {
 	t.Helper()
-	codes, scales := make([]int8, out*in), make([]float32, out*(f.Cols(in)/group))
 	p := packings[f]
+	codes, scales := make([]int8, out*p.planes*in), make([]float32, out*p.planes*(f.Cols(in)/group))
 	for i := range codes {
 		codes[i] = int8(p.low + rng.IntN(p.high-p.low+1))
 	}

@@ -82,6 +82,7 @@ type expertsRun struct {
 	perSlot bool // x is [T, A, In], not [T, In]
 	weights []t16.Weights
 	panels  []t16.Panel
+	cols    int // of a plane
 	tiles   int
 	chunk   int
 	chunks  int
@@ -112,6 +113,7 @@ func (o *experts) Prepare(a *graph.Args) (graph.Step, error) {
 	for i := range r.panels {
 		r.panels[i].Reset(w.Format, w.K, w.Group, 1) // so that decoding never grows it
 	}
+	r.cols = o.Weight.Format.Cols(o.Weight.In)
 	r.tiles = w.Tiles()
 	r.chunk = chunkTiles(r.tiles, cpu.Threads())
 	r.chunks = (r.tiles + r.chunk - 1) / r.chunk
@@ -154,7 +156,7 @@ func (r *expertsRun) quantize(_, i int) {
 		row = slot
 	}
 	in := r.Weight.In
-	r.panels[p].Set(at-int(r.as.Start[r.wave[p]]), r.x[row*in:(row+1)*in], slot)
+	r.panels[p].SetRepeated(at-int(r.as.Start[r.wave[p]]), r.x[row*in:(row+1)*in], r.cols, slot)
 }
 
 // multiply computes some tiles of one of the wave's experts for all its tokens.

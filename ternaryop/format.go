@@ -18,8 +18,11 @@ const (
 	Ternary5               // 1.6 bits: five of -1, 0, +1 in a byte
 	Int4                   // 4 bits: -8..7
 	Int8                   // 8 bits: -128..127
+	Planes2                // two of Ternary2: a weight is the sum of two, each with its own scale
+	Planes5                // two of Ternary5
 
-	expanded // Ternary5 after [Stack.Expand]; never on disk
+	expanded       // Ternary5 after [Stack.Expand]; never on disk
+	expandedPlanes // Planes5 after it
 )
 
 // packing says how a format fills a byte: with digits to a base, each a weight
@@ -30,21 +33,26 @@ type packing struct {
 	base, digits int
 	low, high    int // the weights there are; the offset is -low
 	align        int // columns are padded to a multiple of it, and groups are multiples
+	planes       int // matrices side by side, which multiply the same inputs
 }
 
 // The columns of Ternary5 are padded to whole blocks of Ternary2 too, so that
 // every such matrix can be rewritten with 2 bits a weight where that is what
 // the processor multiplies fast.
 var packings = [...]packing{
-	Ternary2: {"ternary", t16.Ternary2, 4, 4, -1, 1, 16},
-	Ternary5: {"ternary1.6", t16.Ternary5, 3, 5, -1, 1, 80},
-	Int4:     {"int4", t16.Int4, 16, 2, -8, 7, 16},
-	Int8:     {"int8", t16.Int8, 256, 1, -128, 127, 16},
-	expanded: {"ternary1.6 expanded", t16.Ternary2, 4, 4, -1, 1, 80},
+	Ternary2: {"ternary", t16.Ternary2, 4, 4, -1, 1, 16, 1},
+	Ternary5: {"ternary1.6", t16.Ternary5, 3, 5, -1, 1, 80, 1},
+	Int4:     {"int4", t16.Int4, 16, 2, -8, 7, 16, 1},
+	Int8:     {"int8", t16.Int8, 256, 1, -128, 127, 16, 1},
+	Planes2:  {"two-planes", t16.Ternary2, 4, 4, -1, 1, 16, 2},
+	Planes5:  {"two-planes1.6", t16.Ternary5, 3, 5, -1, 1, 80, 2},
+
+	expanded:       {"ternary1.6 expanded", t16.Ternary2, 4, 4, -1, 1, 80, 1},
+	expandedPlanes: {"two-planes1.6 expanded", t16.Ternary2, 4, 4, -1, 1, 80, 2},
 }
 
 // ParseFormat returns the format of the given name: "ternary", "ternary1.6",
-// "int4" or "int8".
+// "int4", "int8", "two-planes" or "two-planes1.6".
 func ParseFormat(name string) (Format, error) {
 	for f, p := range packings[:expanded] {
 		if p.name == name {
@@ -64,16 +72,28 @@ func (f Format) String() string {
 
 // Native says whether the kernels of this processor multiply weights of the
 // format as fast as they read them. Where they do not, [Stack.Expand] helps.
-func (f Format) Native() bool { return f != Ternary5 || t16.NativeTernary5() }
+func (f Format) Native() bool { return !f.Expands() || t16.NativeTernary5() }
+
+// Expands says whether the format has five weights in a byte, which
+// [Stack.Expand] rewrites.
+func (f Format) Expands() bool { return f == Ternary5 || f == Planes5 }
+
+// Planes returns how many integers make up a weight, each times a scale of its
+// own: 2 in Planes2 and Planes5, 1 in all others. Panics on an unknown format.
+func (f Format) Planes() int { return packings[f].planes }
+
+// Ternary says whether the integers are -1, 0 and +1. Panics on an unknown
+// format.
+func (f Format) Ternary() bool { return packings[f].high == 1 }
 
 func (f Format) valid() bool { return int(f) < len(packings) }
 
-// Cols returns the columns that are stored of a matrix with in columns: in
-// rounded up to a multiple of 16, of 80 in Ternary5.
+// Cols returns the columns that are stored of a plane with in columns: in
+// rounded up to a multiple of 16, of 80 in Ternary5 and Planes5.
 func (f Format) Cols(in int) int { return roundUp(in, packings[f].align) }
 
 // Groups returns the group size for in columns that comes closest to want from
-// below: the largest multiple of 32 (of 80 in Ternary5), or where there is none
+// below: the largest multiple of 32 (of 80 in Ternary5 and Planes5), or where there is none
 // of 16, that is at most want and divides the padded columns. Where no group is
 // that small it is the smallest there is.
 //
@@ -136,7 +156,7 @@ func (f Format) firstBad(codes []byte) int {
 	for i := 0; i < len(codes); i += 8 {
 		x := binary.LittleEndian.Uint64(codes[i:])
 		bad := x & (x >> 1) & (0x55 * ones) // two bits that are 3
-		if f == Ternary5 {
+		if packings[f].kernel == t16.Ternary5 {
 			bad = (x&^top + (256-243)*ones) & x & top // 243 or more: what is over 128 overflows with 13 added
 		}
 		if bad != 0 {

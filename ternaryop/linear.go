@@ -16,6 +16,9 @@ import (
 // scale a token.
 //
 //	q, s = QuantizeRow(x), y = s · Σ_g scale_g · (codes_g · q_g) + bias
+//
+// where g goes over the groups of the first plane, then over those of the
+// second if there is one.
 type Linear struct {
 	Name   string // canonical name, "model.layers.0.self_attn.q_proj"
 	Weight Matrix
@@ -79,11 +82,11 @@ func (o *linear) Prepare(a *graph.Args) (graph.Step, error) {
 	}
 	x, out := a.In[0].Float32s(), a.Out.Float32s()
 	w := o.Weight.weights(o.Bias)
-	in, ldd, tiles := o.Weight.In, o.Weight.Out, w.Tiles()
+	in, cols, ldd, tiles := o.Weight.In, o.Weight.Cols(), o.Weight.Out, w.Tiles()
 	chunk := chunkTiles(tiles, cpu.Threads())
 	var panel t16.Panel
 	panel.Reset(w.Format, w.K, w.Group, a.MaxRows) // so that no run has to grow it
-	quantize := func(_, t int) { panel.Set(t, x[t*in:(t+1)*in], t) }
+	quantize := func(_, t int) { panel.SetRepeated(t, x[t*in:(t+1)*in], cols, t) }
 	multiply := func(_, i int) {
 		t16.MatMul(out, ldd, &w, i*chunk, min(tiles, (i+1)*chunk), &panel)
 	}

@@ -38,13 +38,49 @@ func TestLinear(t *testing.T) {
 	})
 }
 
+// Two planes are, bit for bit, one matrix of twice the columns on inputs that come twice: the order of the sum that the
+// documentation of Matrix states.
+func TestPlanesLieSideBySide(t *testing.T) {
+	r := rand.New(rand.NewPCG(25, 26))
+	for _, c := range []struct {
+		planes, one          Format
+		rows, out, in, group int
+	}{
+		{Planes2, Ternary2, 1, 33, 96, 32}, {Planes2, Ternary2, 29, 48, 2880, 96}, {Planes2, Ternary2, 5, 17, 16, 16},
+		{Planes5, Ternary5, 1, 40, 160, 80}, {Planes5, Ternary5, 26, 16, 2880, 320},
+	} {
+		m := randomMatrix(t, r, c.planes, c.out, c.in, c.group)
+		codes, scales := m.Unpack()
+		wide, err := Pack(c.one, codes, scales, c.out, 2*c.in, c.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, twice := random(r, c.rows*c.in), []float32(nil)
+		for row := range slices.Chunk(x, c.in) {
+			twice = append(append(twice, row...), row...)
+		}
+		bias := random(r, c.out)
+		got := compute(t, []value{{[]int{c.rows, c.in}, x}}, project(Linear{Name: "q_proj", Weight: *m, Bias: bias}))
+		want := compute(t, []value{{[]int{c.rows, 2 * c.in}, twice}}, project(Linear{Name: "q_proj", Weight: *wide, Bias: bias}))
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: two planes are not their matrix side by side", c)
+		}
+	}
+}
+
 // The same codes and scales give the same bits in either ternary format, and expanded.
 func TestTernaryFormatsAgree(t *testing.T) {
+	for fives, twos := range map[Format]Format{Ternary5: Ternary2, Planes5: Planes2} {
+		t.Run(fives.String(), func(t *testing.T) { checkAgreement(t, fives, twos) })
+	}
+}
+
+func checkAgreement(t *testing.T, fives, twos Format) {
 	r := rand.New(rand.NewPCG(15, 16))
 	for _, s := range []struct{ rows, out, in, group int }{{1, 33, 80, 80}, {5, 48, 320, 80}, {26, 17, 2880, 320}, {3, 40, 150, 160}} {
-		five := randomMatrix(t, r, Ternary5, s.out, s.in, s.group)
+		five := randomMatrix(t, r, fives, s.out, s.in, s.group)
 		codes, scales := five.Unpack()
-		two, err := Pack(Ternary2, codes, scales, s.out, s.in, s.group)
+		two, err := Pack(twos, codes, scales, s.out, s.in, s.group)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +90,7 @@ func TestTernaryFormatsAgree(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%+v: five weights a byte give other results than two bits a weight", s)
 		}
-		stack, err := StackFromBytes(Ternary5, 1, s.out, s.in, s.group, five.Codes, five.Scales)
+		stack, err := StackFromBytes(fives, 1, s.out, s.in, s.group, five.Codes, five.Scales)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +142,7 @@ func TestLinearErrors(t *testing.T) {
 		"layer.q_proj: ternaryop: groups of 0":             change(func(l *Linear) { l.Weight.Group = 0 }),
 		"layer.q_proj: ternaryop: groups of 64":            change(func(l *Linear) { l.Weight.Group = 64 }),
 		"layer.q_proj: ternaryop: ternary matrix [20, 32]": change(func(l *Linear) { l.Weight.Codes = l.Weight.Codes[1:] }),
-		"layer.q_proj: ternaryop: unknown format 9":        change(func(l *Linear) { l.Weight.Format = 9 }),
+		"layer.q_proj: ternaryop: unknown format 99":       change(func(l *Linear) { l.Weight.Format = 99 }),
 		"layer.q_proj: ternaryop: matrix [-1, 32]":         change(func(l *Linear) { l.Weight.Out = -1 }),
 		"layer.q_proj: 19 biases for 20 outputs":           change(func(l *Linear) { l.Bias = make([]float32, 19) }),
 		"layer.q_proj: ternaryop: matrix [0, 0] is empty":  {Name: "layer.q_proj"},

@@ -14,19 +14,22 @@ import (
 
 // Matrix is a matrix of integers and scales, W[r, k] = scale[r, k/Group] · code[r, k], in the kernels' layout, T16.
 //
-// Rows are padded to a multiple of 16 with code 0 and scale 0, columns to a multiple of 16, of 80 in Ternary5 (Cols),
-// with code 0; the activations of padded columns are 0. Both slices may alias a read-only file mapping: nothing here
-// writes to them.
+// In Planes2 and Planes5 it is the sum of two of them, P = 2 planes that lie side by side and multiply the same
+// inputs. A product adds up the groups of the first plane, then those of the second, to one float32 (internal/t16).
 //
-//	Codes   [Rows/16 tiles][Cols/(4n) blocks][16 rows][4]  byte j holds the n codes of columns 4c+j of the block, c < n,
-//	                                                       as digits code+offset, the lowest c first: 4 to the base 4 in
-//	                                                       Ternary2, 5 to the base 3 in Ternary5, 2 to the base 16 in
-//	                                                       Int4, 1 in Int8; the offsets are 1, 1, 8 and 128
-//	Scales  [Rows/16 tiles][Cols/Group][16 rows]           IEEE half floats, little-endian
+// Rows are padded to a multiple of 16 with code 0 and scale 0, columns of a plane to a multiple of 16, of 80 at 1.6 bits
+// (Cols), with code 0; the activations of padded columns are 0. Both slices may alias a read-only file mapping: nothing
+// here writes to them.
+//
+//	Codes   [Rows/16 tiles][P·Cols/(4n) blocks][16 rows][4]  byte j holds the n codes of columns 4c+j of the block,
+//	                                                         c < n, as digits code+offset, the lowest c first: 4 to the
+//	                                                         base 4 in Ternary2, 5 to the base 3 in Ternary5, 2 to the
+//	                                                         base 16 in Int4, 1 in Int8; the offsets are 1, 1, 8 and 128
+//	Scales  [Rows/16 tiles][P·Cols/Group][16 rows]           IEEE half floats, little-endian
 type Matrix struct {
 	Format  Format
 	Out, In int
-	Group   int // columns that share a scale: a multiple of 16, of 80 in Ternary5, that divides Cols
+	Group   int // columns that share a scale: a multiple of 16, of 80 at 1.6 bits, that divides Cols
 	Codes   []byte
 	Scales  []byte
 }
@@ -40,18 +43,19 @@ const (
 // Dims returns Out and In.
 func (m *Matrix) Dims() (out, in int) { return m.Out, m.In }
 
-// Cols is In rounded up to a multiple of 16, of 80 in Ternary5: the columns that are stored.
+// Cols is In rounded up to a multiple of 16, of 80 at 1.6 bits: the columns that are stored of a plane.
 func (m *Matrix) Cols() int { return m.Format.Cols(m.In) }
 
 // Layout returns the bytes that the codes and the scales of a matrix take, in memory and on disk.
 //
-// Errors: an unknown format, a dimension below 1, more columns than the kernels' sums hold (262,144, of Int8 65,536), a
-// group that is no multiple of the format's padding or does not divide the padded columns, a size that overflows int.
+// Errors: an unknown format, a dimension below 1, more columns than the kernels' sums hold (262,144, of Int8 65,536, of
+// two planes 131,072), a group that is no multiple of the format's padding or does not divide the padded columns, a size that overflows int.
 func Layout(f Format, out, in, group int) (codeBytes, scaleBytes int, err error) {
 	if !f.valid() {
 		return 0, 0, fmt.Errorf("ternaryop: unknown %v", f)
 	}
-	align, most := packings[f].align, packings[f].kernel.MaxK()
+	align, planes := packings[f].align, packings[f].planes
+	most := packings[f].kernel.MaxK() / planes
 	switch {
 	case out < 1 || in < 1:
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is empty", out, in)
@@ -64,11 +68,14 @@ func Layout(f Format, out, in, group int) (codeBytes, scaleBytes int, err error)
 		return 0, 0, fmt.Errorf("ternaryop: matrix [%d, %d] is larger than the address space", out, in)
 	}
 	tiles := roundUp(out, tileRows) / tileRows
-	return tiles * f.tileBytes(in), tiles * (f.Cols(in) / group) * tileRows * 2, nil
+	return tiles * f.tileBytes(in), tiles * planes * (f.Cols(in) / group) * tileRows * 2, nil
 }
 
 // tileBytes is the size of the codes of 16 rows.
-func (f Format) tileBytes(in int) int { return f.Cols(in) / f.blockCols() * blockBytes }
+func (f Format) tileBytes(in int) int { return f.Planes() * f.planeBytes(in) }
+
+// planeBytes is the part of it that a plane has.
+func (f Format) planeBytes(in int) int { return f.Cols(in) / f.blockCols() * blockBytes }
 
 // FromBytes makes a matrix of bytes that were packed before; it keeps codes and scales and copies nothing.
 //
@@ -110,8 +117,13 @@ func (m *Matrix) Validate() error {
 	return nil
 }
 
+func (m *Matrix) planes() int { return m.Format.Planes() }
+
+// groups is the number of groups of a row of a plane.
+func (m *Matrix) groups() int { return m.Cols() / m.Group }
+
 // weights is m as the kernels take it, with a bias [Out] or nil.
 func (m *Matrix) weights(bias []float32) t16.Weights {
 	return t16.Weights{Format: packings[m.Format].kernel, Codes: m.Codes, Scales: m.Scales, Bias: bias,
-		Out: m.Out, K: m.Cols(), Group: m.Group}
+		Out: m.Out, K: m.planes() * m.Cols(), Group: m.Group}
 }

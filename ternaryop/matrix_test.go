@@ -36,8 +36,8 @@ func TestPackUnpackIdentity(t *testing.T) {
 func checkIdentity(t *rapid.T, f Format) {
 	out, in, group := shapes(t, f)
 	groups, p := f.Cols(in)/group, packings[f]
-	codes := rapid.SliceOfN(rapid.Int8Range(int8(p.low), int8(p.high)), out*in, out*in).Draw(t, "codes")
-	halves := rapid.SliceOfN(rapid.Uint16Range(0, 0x7BFF), out*groups, out*groups).Draw(t, "scales")
+	codes := rapid.SliceOfN(rapid.Int8Range(int8(p.low), int8(p.high)), out*p.planes*in, out*p.planes*in).Draw(t, "codes")
+	halves := rapid.SliceOfN(rapid.Uint16Range(0, 0x7BFF), out*p.planes*groups, out*p.planes*groups).Draw(t, "scales")
 	scales := make([]float32, len(halves))
 	for i, h := range halves {
 		scales[i] = float16.Frombits(h | uint16(i)<<15).Float32()
@@ -56,7 +56,12 @@ func checkIdentity(t *rapid.T, f Format) {
 	dense := make([]float32, out*in)
 	m.DecodeRows(dense, 0, out)
 	for i, v := range dense {
-		if want := float32(codes[i]) * scales[i/in*groups+i%in/group]; v != want {
+		row, k := i/in*p.planes, i%in
+		want := float32(codes[row*in+k]) * scales[row*groups+k/group]
+		if p.planes == 2 {
+			want += float32(float32(codes[(row+1)*in+k]) * scales[(row+1)*groups+k/group])
+		}
+		if v != want {
 			t.Fatalf("weight [%d, %d] = %v, want %v", i/in, i%in, v, want)
 		}
 	}
@@ -103,16 +108,16 @@ func TestBytes(t *testing.T) {
 
 func TestFormatNames(t *testing.T) {
 	eachFormat(t, func(t *testing.T, f Format) {
-		if got, err := ParseFormat(f.String()); (got == f && err == nil) != (f != expanded) {
+		if got, err := ParseFormat(f.String()); (got == f && err == nil) != (f < expanded) {
 			t.Errorf("ParseFormat(%q) = %v, %v", f.String(), got, err)
 		}
 	})
-	for _, name := range []string{"", "Ternary", "format 5"} {
+	for _, name := range []string{"", "Ternary", "format 6"} {
 		if _, err := ParseFormat(name); err == nil || !strings.Contains(err.Error(), strconv.Quote(name)) {
 			t.Errorf("ParseFormat(%q): %v", name, err)
 		}
 	}
-	if _, _, err := Layout(5, 16, 16, 16); err == nil || !strings.Contains(err.Error(), "unknown format 5") {
+	if _, _, err := Layout(99, 16, 16, 16); err == nil || !strings.Contains(err.Error(), "unknown format 99") {
 		t.Error(err)
 	}
 }
@@ -256,7 +261,11 @@ func TestPackRefuses(t *testing.T) {
 		{"4 bits, code 8", Int4, 8, 1, 1, 16, 16, 16, 1, "code [0, 3] is 8, none of -8 to 7"},
 		{"4 bits, code -9", Int4, -9, 1, 1, 16, 16, 16, 1, "code [0, 3] is -9"},
 		{"8 bits, too wide", Int8, 0, 1, 1, 1<<16 + 1, 16, 16, 1, "at most 65536"},
-		{"no format", 5, 0, 1, 1, 16, 16, 16, 1, "unknown format 5"},
+		{"two planes, codes of one", Planes2, 0, 1, 1, 16, 16, 16, 2, "16 codes and 2 scales for a two-planes matrix [1, 16]"},
+		{"two planes, scales of one", Planes2, 0, 1, 1, 16, 16, 32, 1, "32 codes and 1 scales"},
+		{"two planes, code 2", Planes5, 2, 1, 1, 80, 80, 160, 2, "code [0, 3] is 2, none of -1 to 1"},
+		{"two planes, too wide", Planes2, 0, 1, 1, 1<<17 + 1, 16, 16, 1, "at most 131072"},
+		{"no format", 99, 0, 1, 1, 16, 16, 16, 1, "unknown format 99"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			codes, scales := make([]int8, c.codes), slices.Repeat([]float32{c.scale}, c.scales)
@@ -381,9 +390,15 @@ func TestStack(t *testing.T) {
 
 // Expanded weights are the same weights, whatever the split over goroutines.
 func TestExpand(t *testing.T) {
+	for _, f := range []Format{Ternary5, Planes5} {
+		t.Run(f.String(), func(t *testing.T) { checkExpand(t, f) })
+	}
+}
+
+func checkExpand(t *testing.T, f Format) {
 	rng := rand.New(rand.NewPCG(8, 9))
 	for _, c := range []struct{ e, out, in, group int }{{1, 1, 1, 80}, {1, 40, 192, 240}, {3, 33, 100, 80}, {2, 16, 4096, 320}, {1, 9000, 2880, 320}} {
-		s, _ := randomStack(t, rng, Ternary5, c.e, c.out, c.in, c.group)
+		s, _ := randomStack(t, rng, f, c.e, c.out, c.in, c.group)
 		x, err := s.Expand(make([]byte, s.ExpandedBytes()))
 		if err != nil {
 			t.Fatal(err)
@@ -429,13 +444,13 @@ func checkProduct(t *testing.T, rng *rand.Rand, f Format, out, in, group, tokens
 		bias[r] = rng.Float32()
 	}
 	var p t16.Panel
-	p.Reset(packings[f].kernel, m.Cols(), m.Group, tokens)
+	p.Reset(packings[f].kernel, packings[f].planes*m.Cols(), m.Group, tokens)
 	q, scale := make([][]int8, tokens), make([]float32, tokens)
 	for i := range tokens {
 		x := random(rng, in)
 		q[i] = make([]int8, in)
 		scale[i] = t16.QuantizeRow(q[i], x)
-		p.Set(i, x, i)
+		p.SetRepeated(i, x, m.Cols(), i)
 	}
 	w, dst := m.weights(bias), make([]float32, tokens*out)
 	t16.MatMul(dst, out, &w, 0, w.Tiles(), &p)

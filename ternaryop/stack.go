@@ -56,24 +56,26 @@ const expandBytes = 4 << 20
 // ExpandedBytes is the size of the codes that Expand writes: a quarter more than s has.
 func (s *Stack) ExpandedBytes() int { return len(s.Codes) / 4 * 5 }
 
-// Expand returns the weights of s, which is in [Ternary5], at 2 bits each, for processors whose kernels are not
+// Expand returns the weights of s, which is in [Ternary5] or [Planes5], at 2 bits each, for processors whose kernels are not
 // [Format.Native]; they give the same products bit for bit. The codes are written to the memory given, on all
 // processors; the scales stay those of s. The result's format is none that files have.
 //
 // Shapes: codes [ExpandedBytes].
 // Errors: s is in another format; other lengths.
 func (s *Stack) Expand(codes []byte) (*Stack, error) {
-	if s.Format != Ternary5 {
-		return nil, fmt.Errorf("ternaryop: %v weights to expand, want %v", s.Format, Ternary5)
+	if !s.Format.Expands() {
+		return nil, fmt.Errorf("ternaryop: %v weights to expand, want %v or %v", s.Format, Ternary5, Planes5)
 	}
+	as := map[Format]Format{Ternary5: expanded, Planes5: expandedPlanes}[s.Format]
 	if _, err := StackFromBytes(s.Format, s.E, s.Out, s.In, s.Group, s.Codes, s.Scales); err != nil {
 		return nil, err
 	}
-	x, err := StackFromBytes(expanded, s.E, s.Out, s.In, s.Group, codes, s.Scales)
+	x, err := StackFromBytes(as, s.E, s.Out, s.In, s.Group, codes, s.Scales)
 	if err != nil {
 		return nil, err
 	}
-	from, to := Ternary5.tileBytes(s.In), expanded.tileBytes(s.In)
+	// Each plane of a tile is whole blocks of either format, so two are as good as one that is as long.
+	from, to := s.Format.tileBytes(s.In), as.tileBytes(s.In)
 	tiles, chunk := len(s.Codes)/from, max(1, expandBytes/to)
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var all sync.WaitGroup
@@ -81,7 +83,7 @@ func (s *Stack) Expand(codes []byte) (*Stack, error) {
 		last := min(tiles, first+chunk)
 		limit <- struct{}{}
 		all.Go(func() {
-			t16.ExpandTernary5(codes[first*to:last*to], s.Codes[first*from:last*from], Ternary5.Cols(s.In))
+			t16.ExpandTernary5(codes[first*to:last*to], s.Codes[first*from:last*from], s.Format.Planes()*s.Format.Cols(s.In))
 			<-limit
 		})
 	}

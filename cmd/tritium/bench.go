@@ -112,8 +112,8 @@ func (f *benchFlags) declare(cmd *cobra.Command) {
 	f.inputs.declare(fs)
 	cacheFlag(fs, &f.cache)
 	fs.Var(newOptional(&f.shape, "20b", "120b", "small"), "shape", "measure random weights of this shape instead of a MODEL")
-	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatTernary5, gptoss.FormatMXFP4), "format",
-		"of these weights: 2 or 1.6 bits in attention and experts, or as OpenAI published")
+	fs.Var(newChoice(&f.format, gptoss.FormatTernary, gptoss.FormatTernary5, gptoss.FormatPlanes2, gptoss.FormatPlanes5, gptoss.FormatMXFP4), "format",
+		"of these weights: 2 or 1.6 bits in attention and experts, two planes of these, or as OpenAI published")
 	fs.Var(newOptional(&f.head, gptoss.FormatInt4, gptoss.FormatInt8, gptoss.FormatBF16), "head",
 		"of these weights (default int4 beside ternary, bf16 beside mxfp4)")
 	fs.IntVar(&f.group, "group", 0, "largest number of ternary weights that share a scale (default 192, at 1.6 bits 320)")
@@ -137,7 +137,7 @@ func (f *benchFlags) check(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	config, least := shapes[f.shape](), 16
-	if f.format == gptoss.FormatTernary5 {
+	if f.fives() {
 		least = 80
 	}
 	switch {
@@ -183,7 +183,7 @@ func (a *app) withShape(ctx context.Context, f benchFlags, run func(subject) err
 		limit, whose = free, "this machine has free"
 	}
 	need := size + benchReserve
-	if f.format == gptoss.FormatTernary5 && !ternaryop.Ternary5.Native() {
+	if f.fives() && !ternaryop.Ternary5.Native() {
 		need += size / 4 * 5 // the same weights at 2 bits
 	}
 	if limit > 0 && need > limit {
@@ -222,4 +222,9 @@ func benchTokens(c *gptoss.Checkpoint, n int) ([]int32, error) {
 		ids = append(ids, text[:min(len(text), n-len(ids))]...)
 	}
 	return ids, nil
+}
+
+// fives says whether the weights are five in a byte.
+func (f *benchFlags) fives() bool {
+	return f.format == gptoss.FormatTernary5 || f.format == gptoss.FormatPlanes5
 }

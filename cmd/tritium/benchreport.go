@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-796a8800/tritium/gptoss"
 )
 
 // benchmark is what `bench --json` prints. Rates are medians of the repeats; a
@@ -86,15 +88,17 @@ func (r *benchRun) report(m machine) *benchmark {
 		Command: "tritium " + strings.Join(os.Args[1:], " "), Model: s.name, Formats: map[string]string{},
 		Layers: s.checkpoint.Config().Layers, WholeLayers: s.layers, Bytes: s.checkpoint.Bytes(), Resident: r.resident,
 		Cache: f.cache, PromptTokens: f.prompt, RowsAtOnce: r.speed.model.Plan.MaxRows(), DecodedTokens: f.decode, Repeats: f.repeats}
-	int8 := false
+	int8 := s.checkpoint.Format(gptoss.LayerNames(0).GateUp).Kind != ""
 	for _, u := range inventory(s.checkpoint) {
 		b.BytesPerToken += u.ActiveSize
-		switch u.Kind {
-		case "experts", "attention", "router": // the head reads the last row only
-			b.MACPerToken += u.Active
-		}
 		b.Formats[u.Kind] = u.Format
-		int8 = int8 || u.Kind == "experts" && (strings.HasPrefix(u.Format, "ternary") || u.Format == "mxfp4" && f.inputs == activationsInt8)
+		int8 = int8 || u.Kind == "experts" && u.Format == "mxfp4" && f.inputs == activationsInt8
+	}
+	config := s.checkpoint.Config()
+	for _, p := range config.ProjectionList() {
+		if p.Name != gptoss.EmbeddingName && p.Name != gptoss.HeadName { // the head reads the last row only
+			b.MACPerToken += macsOf(s.checkpoint, p)
+		}
 	}
 	read := slices.Concat(r.read...)
 	b.ReadGB, b.ReadSpread = read.median()/1e9, read.spread()

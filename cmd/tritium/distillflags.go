@@ -17,7 +17,6 @@ func addDistillFlags(fl *pflag.FlagSet, o *quantize.Options) {
 	fl.BoolVar(&d.FreezeCodes, "freeze-codes", false, "the last pass trains scales, biases, norms, sinks and router alone (distill)")
 	fl.IntVar(&d.Micro, "micro", 2, "windows of a step that run at a time: more are faster on many threads and take more memory (distill)")
 	fl.IntVar(&o.SelfText, "self-text", 0, "`windows` that the original writes first, to train on too (reconstruct, distill)")
-	fl.StringVar(&o.Work, "work", "", "`directory` for what an interrupted run leaves and the next takes up: written text, trained layers, the state of training")
 }
 
 // checkDistill refuses flags that make no sense; given says which were given.

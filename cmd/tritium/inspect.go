@@ -64,6 +64,10 @@ var recipes = []struct {
 		quantize.Options{Attention: quantize.StoreInt8, Embedding: quantize.StoreInt8, Head: quantize.StoreInt8}},
 	{"attention int8, tables int4", "--attention int8 --embedding int4 --head int4",
 		quantize.Options{Attention: quantize.StoreInt8, Embedding: quantize.StoreInt4, Head: quantize.StoreInt4}},
+	{"experts two planes, attention and tables int8", "--experts two-planes --attention int8 --embedding int8 --head int8",
+		quantize.Options{Experts: quantize.StorePlanes, Attention: quantize.StoreInt8, Embedding: quantize.StoreInt8, Head: quantize.StoreInt8}},
+	{"experts two planes at 1.6 bits, attention int8, tables int4", "--experts two-planes --bits 1.6 --attention int8 --embedding int4 --head int4",
+		quantize.Options{Bits: 1.6, Experts: quantize.StorePlanes, Attention: quantize.StoreInt8, Embedding: quantize.StoreInt4, Head: quantize.StoreInt4}},
 	{"ternary in groups of 64, tables int8", "--group 64 --embedding int8 --head int8",
 		quantize.Options{Group: 64, Embedding: quantize.StoreInt8, Head: quantize.StoreInt8}},
 }

@@ -14,7 +14,7 @@ const stays = "stays"
 
 // kinds are what a model consists of, in the order in which they are listed.
 var kinds = []struct{ name, may string }{
-	{"experts", "ternary"}, {"attention", "ternary, int8"},
+	{"experts", "ternary, two planes, int4"}, {"attention", "ternary, two planes, int4, int8"},
 	{"embedding", "int8, int4"}, {"head", "int8, int4"},
 	{"router", stays}, {"biases", stays}, {"norms", stays}, {"sinks", stays},
 }

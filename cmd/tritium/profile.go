@@ -81,7 +81,7 @@ func workOf(c *gptoss.Checkpoint, from, to int) map[string]work {
 			}
 		}
 		if p.Name != gptoss.EmbeddingName {
-			w.macs += float64(active(config, p.Name, p.Parameters()))
+			w.macs += float64(macsOf(c, p))
 		}
 		w.int8 = c.Format(p.Name).Kind != ""
 		all[kernel] = w
@@ -99,4 +99,10 @@ func workOf(c *gptoss.Checkpoint, from, to int) map[string]work {
 	// A pair is a product with the key and one with the value.
 	all["attention"] = work{macs: float64(pairs) / float64(to-from) * float64(2*config.Heads*config.HeadDim)}
 	return all
+}
+
+// macsOf is the multiply-adds that a projection takes of a token: one for every
+// weight of its active experts, or one for each of its planes.
+func macsOf(c *gptoss.Checkpoint, p gptoss.Projection) int64 {
+	return active(c.Config(), p.Name, p.Parameters()) * int64(c.Format(p.Name).Planes())
 }

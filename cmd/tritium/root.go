@@ -82,11 +82,11 @@ is built into this program.`,
 	return root
 }
 
-// usageTemplate adapts cobra's template: a command with subcommands has one
-// usage line, and flags are printed by plainFlags.
+// usageTemplate adapts cobra's template: the root, which does nothing without a
+// command, has one usage line, and flags are printed by plainFlags.
 func usageTemplate(cobras string) string {
 	return strings.NewReplacer(
-		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}",
+		"{{if .Runnable}}", "{{if and .Runnable .HasParent}}",
 		"[command]", "COMMAND",
 		".FlagUsages |", ".FlagUsages | plain |",
 	).Replace(cobras)

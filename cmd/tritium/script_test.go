@@ -178,7 +178,12 @@ func killed(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		return list
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(partials()) == 0; time.Sleep(2 * time.Millisecond) {
+	begun := func() bool { // a finished unit has a checksum
+		list, err := filepath.Glob(filepath.Join(out+".work", "*.sha256"))
+		ts.Check(err)
+		return len(list)+len(partials()) > 0
+	}
+	for deadline := time.Now().Add(20 * time.Second); !begun(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			cmd.Process.Kill()
 			cmd.Wait()

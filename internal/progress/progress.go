@@ -38,6 +38,7 @@ type Display struct {
 type state struct {
 	step        string
 	done, total float64
+	left        time.Duration // 0: not known
 }
 
 // steps is the resolution of a bar.
@@ -72,7 +73,7 @@ func (d *Display) Update(step string, done, total float64) {
 		return
 	}
 	d.mu.Lock()
-	d.state = state{step, done, total}
+	d.state.step, d.state.done, d.state.total = step, done, total
 	line := d.container == nil && time.Since(d.shown) >= interval
 	if line {
 		d.shown = time.Now()
@@ -86,6 +87,17 @@ func (d *Display) Update(step string, done, total float64) {
 		// what ends this one.
 		d.bar.SetCurrent(min(int64(steps*done/total), steps-1))
 	}
+}
+
+// Left says how much time the rest will take, for work whose steps differ in
+// speed. Without it, or with 0, the rest is taken to go as what is done.
+func (d *Display) Left(left time.Duration) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state.left = left
 }
 
 // Close takes the bar off the screen. The display must not be used afterwards.
@@ -109,6 +121,9 @@ func (s state) describe(elapsed time.Duration, unit string) string {
 		return s.step
 	}
 	left := time.Duration(float64(elapsed) * max(0, s.total-s.done) / s.done)
+	if s.left > 0 {
+		left = s.left
+	}
 	rate := s.done / elapsed.Seconds()
 	speed := Quantity(rate, unit)
 	if word := unit != "" && unicode.IsLower(rune(unit[0])); word && rate < 10 {

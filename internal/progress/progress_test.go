@@ -10,18 +10,21 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
-	s := state{"layer 1 of 4: fitting", 25e9, 100e9}
+	s := state{step: "layer 1 of 4: fitting", done: 25e9, total: 100e9}
 	if got, want := s.describe(10*time.Second, "MAC"), " 25 %, 2.50 GMAC/s, 30s left, layer 1 of 4: fitting"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := (state{"reading", 16640, 33280}).describe(10*time.Second, "tokens"), " 50 %, 1664 tokens/s, 10s left, reading"; got != want {
+	if got, want := (state{step: "reading", done: 16640, total: 33280}).describe(10*time.Second, "tokens"), " 50 %, 1664 tokens/s, 10s left, reading"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := (state{step: "opening"}).describe(0, "MAC"); got != "opening" {
 		t.Errorf("without numbers: %q", got)
 	}
+	if got, want := (state{step: "x", done: 1, total: 2, left: time.Minute}).describe(time.Second, "B"), " 50 %, 1 B/s, 1m0s left, x"; got != want {
+		t.Errorf("with an estimate: %q, want %q", got, want)
+	}
 	// More done than was foreseen must not give a negative time.
-	if got := (state{"x", 11, 10}).describe(time.Second, "B"); !strings.Contains(got, " 0s left") {
+	if got := (state{step: "x", done: 11, total: 10}).describe(time.Second, "B"); !strings.Contains(got, " 0s left") {
 		t.Errorf("beyond the end: %q", got)
 	}
 }

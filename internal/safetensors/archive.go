@@ -55,6 +55,22 @@ func (a *Archive) Files() []string {
 // Units: bytes.
 func (a *Archive) Bytes() int64 { return a.bytes }
 
+// Release lets go of the mapped pages that were read so far, which count as memory of the process until the system
+// wants them back. Nothing that was read changes or moves. Where files are not mapped it does nothing.
+//
+// Errors: the operating system's.
+func (a *Archive) Release() error {
+	for _, f := range a.files {
+		if f.mapping == nil {
+			continue // from Read
+		}
+		if err := release(f.mapping); err != nil {
+			return fmt.Errorf("safetensors: %s: release: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
 // Close unmaps the files. Every Tensor's Data is invalid afterwards: touching it faults. A second Close does nothing.
 //
 // Errors: the operating system's, from unmapping.

@@ -21,3 +21,5 @@ func mapFile(f *os.File, size int64) ([]byte, error) {
 }
 
 func unmap([]byte) error { return nil }
+
+func release([]byte) error { return nil }

@@ -66,9 +66,15 @@ func resize[E any](s []E, n int) []E { return slices.Grow(s[:0], n)[:n] }
 //
 // x may be shorter than the panel's columns: the rest is zero, as are the weights that pad a matrix. Different tokens
 // may be set at once. Panics when i is no token, row is negative or x is longer than the panel.
-func (p *Panel) Set(i int, x []float32, row int) {
-	if i < 0 || i >= p.n || row < 0 || len(x) > p.k {
-		panic(fmt.Sprintf("t16: Panel.Set: token %d of %d, row %d, %d values of %d", i, p.n, row, len(x), p.k))
+func (p *Panel) Set(i int, x []float32, row int) { p.SetRepeated(i, x, p.k, row) }
+
+// SetRepeated is Set for matrices that lie side by side and multiply the same activations: x, padded to cols columns,
+// is quantized once and fills the panel's columns over and over.
+//
+// Panics as Set does, and unless cols is a multiple of the group that divides the panel's columns.
+func (p *Panel) SetRepeated(i int, x []float32, cols, row int) {
+	if i < 0 || i >= p.n || row < 0 || cols <= 0 || cols%p.group != 0 || p.k%cols != 0 || len(x) > cols {
+		panic(fmt.Sprintf("t16: Panel.Set: token %d of %d, row %d, %d values of %d, which fill %d", i, p.n, row, len(x), cols, p.k))
 	}
 	scale, inv := rowScale(x)
 	if p.format == MXFP4 {
@@ -81,7 +87,7 @@ func (p *Panel) Set(i int, x []float32, row int) {
 		acts = acts[i-s.first:]
 	}
 	var buf [quantChunk]byte
-	for g := range p.k / p.group {
+	for g := range cols / p.group {
 		var sum int32
 		for k, end := g*p.group, (g+1)*p.group; k < end; k += quantChunk {
 			q := buf[:min(quantChunk, end-k)]
@@ -92,8 +98,13 @@ func (p *Panel) Set(i int, x []float32, row int) {
 				evenFirst(q)
 			}
 			sum += s.spread(p.format, acts[k/4*s.width:], q)
+			for again := k + cols; again < p.k; again += cols {
+				s.spread(p.format, acts[again/4*s.width:], q)
+			}
 		}
-		sums[g*s.width] = -sum
+		for again := g; again < p.k/p.group; again += cols / p.group {
+			sums[again*s.width] = -sum
+		}
 	}
 }
 

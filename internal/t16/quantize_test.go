@@ -3,6 +3,7 @@ package t16
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/x448/float16"
@@ -120,6 +121,29 @@ func TestHalfToFloat(t *testing.T) {
 		got, want := halfToFloat(uint16(i)), float16.Frombits(uint16(i)).Float32()
 		if got != want && (got == got || want == want) {
 			t.Fatalf("half %04x = %v, want %v", i, got, want)
+		}
+	}
+}
+
+// A panel whose columns repeat is the panel of inputs that repeat.
+func TestPanelRepeats(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 9))
+	for _, f := range []Format{Ternary2, Ternary5, Int4, Int8} {
+		for _, cols := range []int{80, 320} {
+			for _, n := range []int{1, 2, 5, 24, 31} {
+				var twice, whole Panel
+				twice.Reset(f, 2*cols, 80, n)
+				whole.Reset(f, 2*cols, 80, n)
+				for i := range n {
+					x := randomRow(rng, cols)
+					twice.SetRepeated(i, x[:cols-3], cols, i)
+					clear(x[cols-3:])
+					whole.Set(i, append(x, x...), i)
+				}
+				if !slices.Equal(twice.acts, whole.acts) || !slices.Equal(twice.nsums, whole.nsums) || !slices.Equal(twice.scales, whole.scales) {
+					t.Errorf("format %d, %d columns, %d tokens: the panels differ", f, cols, n)
+				}
+			}
 		}
 	}
 }

@@ -301,26 +301,69 @@ func (s *Store) remove(path string) error {
 	return nil
 }
 
+// Empty says whether the store has neither a unit nor the start of one.
+func (s *Store) Empty() bool {
+	empty := true
+	s.each(func(os.FileInfo) { empty = false })
+	return empty
+}
+
+// Bytes returns the size of all files.
+func (s *Store) Bytes() (n int64) {
+	s.each(func(info os.FileInfo) { n += info.Size() })
+	return n
+}
+
+func (s *Store) each(f func(os.FileInfo)) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return // whoever writes next will say so
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			f(info)
+		}
+	}
+}
+
 // Close ends the use of the store and leaves it for others.
 func (s *Store) Close() error { return s.open.Unlock() }
 
 // Discard ends the use of the store and removes it, unless another process has it open: the last of them removes it.
-func (s *Store) Discard() error {
+func (s *Store) Discard() error { return s.discard(func() (all bool, err error) { return true, nil }) }
+
+// DiscardUnits is Discard for a store that others keep their units in: it removes some units, and the store if no
+// others are left.
+func (s *Store) DiscardUnits(keys []Key) error {
+	return s.discard(func() (all bool, err error) {
+		for _, k := range keys {
+			err = errors.Join(err, s.Remove(k), s.remove(filepath.Join(s.dir, claims, k.String())))
+		}
+		return s.Empty(), err
+	})
+}
+
+// discard removes the store if it is this process' alone and if all says so.
+func (s *Store) discard(all func() (bool, error)) error {
 	if err := s.open.Unlock(); err != nil {
 		return err
 	}
 	if !tryLock(s.open) {
 		return nil
 	}
-	err := os.RemoveAll(s.dir)
-	if unlock := s.open.Unlock(); unlock != nil {
-		return errors.Join(err, unlock)
-	}
-	if err != nil { // Windows removes no file that is open, which the lock was
+	whole, err := all()
+	if whole && err == nil {
 		err = os.RemoveAll(s.dir)
+		if unlock := s.open.Unlock(); unlock != nil {
+			return errors.Join(err, unlock)
+		}
+		if err != nil { // Windows removes no file that is open, which the lock was
+			err = os.RemoveAll(s.dir)
+		}
+		if err != nil {
+			return fmt.Errorf("units: %w", err)
+		}
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("units: %w", err)
-	}
-	return nil
+	return errors.Join(err, s.open.Unlock())
 }

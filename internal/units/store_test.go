@@ -319,6 +319,35 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestDiscardUnits: what belongs to others stays, and the last takes the store
+// with it.
+func TestDiscardUnits(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	mine, others := NewKey("test/1", "mine"), NewKey("test/1", "others")
+	s := open(t, dir)
+	for _, k := range []Key{mine, others} {
+		if _, err := s.Do(t.Context(), k, write("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Bytes(); n != 2*(1+64+2+64+1) {
+		t.Errorf("%d bytes", n)
+	}
+	if err := s.DiscardUnits([]Key{mine}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if s.Has(mine) || !s.Has(others) || s.Empty() {
+		t.Errorf("mine %v, others' %v", s.Has(mine), s.Has(others))
+	}
+	if err := s.DiscardUnits([]Key{others}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an empty store is still there: %v", err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o666); err != nil {
