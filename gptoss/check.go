@@ -109,14 +109,13 @@ func (c *Checkpoint) checkPacked(p Projection, f Format) error {
 		switch {
 		case !ok:
 			return fmt.Errorf("%s: tensor %q is missing", c.path, p.Name+part.suffix)
-		case t.Dtype == part.dtype && part.coding != "" && c.outline:
-			// How long the container is, it alone knows.
+		case t.Dtype == part.dtype && part.coding != "" && c.outline: // what it expands to is in its data
 		case t.Dtype == part.dtype && part.coding != "":
 			if _, err := openCodes(t, part.bytes); err != nil {
 				return err
 			}
-		case t.Dtype != part.dtype || tensorBytes(t) != int64(part.bytes):
-			return fmt.Errorf("%s: tensor %q is %d bytes of %s, want %d bytes of %s", t.File, t.Name, tensorBytes(t), t.Dtype, part.bytes, part.dtype)
+		case t.Dtype != part.dtype || t.Bytes() != int64(part.bytes):
+			return fmt.Errorf("%s: tensor %q is %d bytes of %s, want %d bytes of %s", t.File, t.Name, t.Bytes(), t.Dtype, part.bytes, part.dtype)
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ type Checkpoint struct {
 	tensors map[string]safetensors.Tensor
 	int8    bool
 
-	outline    bool // the tensors have no Data; see Outline
+	outline    bool // there is no data
 	asStored   bool
 	progress   func(done, total int64) // of expanding
 	compressed map[string]compressed   // by tensor
@@ -116,9 +116,17 @@ func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors
 		t, _ := archive.Lookup(name)
 		c.tensors[name] = t
 	}
+	if err := c.settle(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// settle makes a checkpoint of what is there: names, checks, expanded codes.
+func (c *Checkpoint) settle() error {
 	if _, ok := c.tensors["embedding.weight"]; ok {
-		if err := renameOriginal(config, c.tensors); err != nil {
-			return nil, fmt.Errorf("gptoss: %w", err)
+		if err := renameOriginal(c.config, c.tensors); err != nil {
+			return fmt.Errorf("gptoss: %w", err)
 		}
 	}
 	err := c.check()
@@ -126,9 +134,9 @@ func newCheckpoint(path string, config Config, files fs.FS, archive *safetensors
 		err = c.expandCodes()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("gptoss: %w", err), c.free())
+		return errors.Join(fmt.Errorf("gptoss: %w", err), c.free())
 	}
-	return c, nil
+	return nil
 }
 
 // Config returns the model's configuration.

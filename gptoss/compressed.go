@@ -32,7 +32,7 @@ func (c *Checkpoint) StoredBytes(tensor string) int64 {
 	if size, ok := c.compressed[tensor]; ok {
 		return size.stored
 	}
-	return int64(len(c.tensors[tensor].Data))
+	return c.tensors[tensor].Bytes()
 }
 
 // ExpandedBytes returns what a tensor takes in memory, by its name; more than its data for one that was compressed and
@@ -41,7 +41,7 @@ func (c *Checkpoint) ExpandedBytes(tensor string) int64 {
 	if size, ok := c.compressed[tensor]; ok {
 		return size.expanded
 	}
-	return int64(len(c.tensors[tensor].Data))
+	return c.tensors[tensor].Bytes()
 }
 
 // openCodes returns the container of a tensor that should have so many bytes.
@@ -69,6 +69,10 @@ func (c *Checkpoint) expandCodes() error {
 		codes, _, err := f.layout(p)
 		if err != nil {
 			return err
+		}
+		if c.outline {
+			c.compressed[t.Name] = compressed{stored: t.Bytes(), expanded: int64(codes) * int64(max(1, p.Experts))}
+			continue
 		}
 		if boxes[name], err = openCodes(t, codes*max(1, p.Experts)); err != nil {
 			return err

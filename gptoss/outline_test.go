@@ -2,6 +2,7 @@ package gptoss
 
 import (
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,101 +11,57 @@ import (
 	"github.com/seed-796a8800/tritium/testdata"
 )
 
-// An outline has the tensors and sizes of the model that it is of, from headers
-// and from names alone.
+// TestOutline: a model without its weights is checked like one with them, and has the same sizes.
 func TestOutline(t *testing.T) {
 	config, err := fs.ReadFile(testdata.Nano(), "config.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := OpenFS(testdata.Nano())
+	whole, err := OpenFS(testdata.Nano())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	var tensors []safetensors.Tensor
-	var names []string
-	for _, x := range c.Tensors() {
-		x.Data = nil
-		tensors, names = append(tensors, x), append(names, x.Name)
-	}
-	byHeaders, err := NewOutline("nano", config, tensors)
+	defer whole.Close()
+	published, err := PublishedTensors(whole.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	byNames, err := NewOutlineOfNames("nano", config, names)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, o := range map[string]*Outline{"headers": byHeaders, "names": byNames} {
-		got := o.Tensors()
-		if len(got) != len(tensors) || o.Config().Hidden != c.Config().Hidden {
-			t.Fatalf("%s: %d tensors, want %d", what, len(got), len(tensors))
+	for name, tensors := range map[string][]safetensors.Tensor{"its headers": whole.Tensors(), "as published": published} {
+		c, err := OpenOutline(config, tensors)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-		for i, x := range tensors {
-			if g := got[i]; g.Name != x.Name || g.Dtype != x.Dtype || !slices.Equal(g.Shape, x.Shape) {
-				t.Errorf("%s: %s is %s %v, want %s %v", what, g.Name, g.Dtype, g.Shape, x.Dtype, x.Shape)
+		if c.Bytes() != whole.Bytes() || len(c.Tensors()) != len(whole.Tensors()) {
+			t.Errorf("%s: %d bytes in %d tensors, want %d in %d", name, c.Bytes(), len(c.Tensors()), whole.Bytes(), len(whole.Tensors()))
+		}
+		for i, want := range whole.Tensors() {
+			got := c.Tensors()[i]
+			if got.Name != want.Name || got.Dtype != want.Dtype || !slices.Equal(got.Shape, want.Shape) || got.Data != nil {
+				t.Errorf("%s: %s %s %v, want %s %s %v", name, got.Name, got.Dtype, got.Shape, want.Name, want.Dtype, want.Shape)
 			}
-			if o.StoredBytes(x.Name) != c.StoredBytes(x.Name) || o.ExpandedBytes(x.Name) != c.ExpandedBytes(x.Name) {
-				t.Errorf("%s: %s takes %d bytes, want %d", what, x.Name, o.StoredBytes(x.Name), c.StoredBytes(x.Name))
+			if a, b := c.StoredBytes(want.Name), c.ExpandedBytes(want.Name); a != int64(len(want.Data)) || b != a {
+				t.Errorf("%s: %s takes %d and %d bytes, want %d", name, want.Name, a, b, len(want.Data))
 			}
 		}
-	}
-	if _, err := NewOutline("nano", config, tensors[1:]); err == nil || !strings.Contains(err.Error(), "is missing") {
-		t.Errorf("without a tensor: %v", err)
-	}
-	for _, wrong := range []string{"model.layers.0.mystery", "", "model.layers.99.self_attn.sinks"} {
-		if _, err := NewOutlineOfNames("nano", config, append(slices.Clone(names), wrong)); err == nil || !strings.Contains(err.Error(), "config.json") {
-			t.Errorf("with a tensor %q: %v", wrong, err)
+		if !reflect.DeepEqual(c.Config(), whole.Config()) {
+			t.Errorf("%s: the configuration is %+v", name, c.Config())
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
 		}
 	}
-}
-
-// An outline of a ternary model, whose sizes follow from its formats.
-func TestOutlineOfTernary(t *testing.T) {
-	data, err := fs.ReadFile(testdata.Nano(), "config.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := ParseConfig(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, format := range []string{FormatTernary, FormatTernary5} {
-		s := Synthetic{Config: config, Format: format, Group: map[string]int{FormatTernary: 64, FormatTernary5: 80}[format]}
-		planned, list, err := s.plan()
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := config.WithQuantization(*planned.Quantization)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, m := range list {
-			names = append(names, m.name)
-		}
-		o, err := NewOutlineOfNames(format, text, names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total := int64(0)
-		for _, x := range o.Tensors() {
-			total += o.StoredBytes(x.Name)
-		}
-		if want, err := s.Bytes(); err != nil || total != want {
-			t.Errorf("%s: %d bytes, want %d: %v", format, total, want, err)
-		}
-		coded := *planned.Quantization
-		name := LayerNames(0).GateUp
-		f := coded.Tensors[name]
-		f.Coding = CodingRANS
-		coded.Tensors[name] = f
-		if text, err = config.WithQuantization(coded); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := NewOutlineOfNames(format, text, names); err == nil || !strings.Contains(err.Error(), "compressed") {
-			t.Errorf("%s, compressed: %v", format, err)
+	for name, e := range map[string]struct {
+		config  string
+		tensors []safetensors.Tensor
+		want    string
+	}{
+		"none":     {string(config), nil, "is missing"},
+		"one less": {string(config), published[1:], `tensor "` + published[0].Name + `" is missing`},
+		"twice":    {string(config), append(slices.Clone(published), published[0]), "is in two files"},
+		"llama":    {`{"model_type": "llama"}`, published, "llama"},
+	} {
+		if _, err := OpenOutline([]byte(e.config), e.tensors); err == nil || !strings.Contains(err.Error(), e.want) {
+			t.Errorf("%s: error %v, want %q", name, err, e.want)
 		}
 	}
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/quantize"
@@ -13,7 +13,6 @@ import (
 // inspection is what `inspect --json` prints.
 type inspection struct {
 	Model         string               `json:"model"`
-	Basis         string               `json:"basis"`  // what was looked at: "weights", "headers", "index"
 	Config        json.RawMessage      `json:"config"` // config.json
 	Quantization  *gptoss.Quantization `json:"quantization"`
 	Parameters    int64                `json:"parameters"`
@@ -81,39 +80,30 @@ func newInspect(a *app) *cobra.Command {
 bits per weight by kind of tensor, what may become ternary, and how large the
 model would be under each recipe of 'tritium quantize'.
 
-It needs no weights. Of a directory without them it reads config.json with
-the headers of the files, or with the index alone. Of a repository of the Hugging
-Face Hub that was not pulled it fetches these, some hundred kilobytes.`,
+It needs no weights: a directory may hold config.json and
+model.safetensors.index.json alone, and of a repository that was not pulled only
+the configuration and the headers of the weights are fetched.`,
 		Example: "  tritium inspect nano\n  tritium inspect ./gpt-oss-20b --tensors\n  tritium inspect openai/gpt-oss-120b",
 		Args:    wantArgs("MODEL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			show := func(basis string, config []byte, c described) error {
-				in := inspect(args[0], config, c)
-				in.Basis = basis
-				if a.json {
-					return a.printJSON(in)
-				}
-				return in.print(a, c.Config(), tensors)
-			}
-			if o, err := a.outlineOf(cmd.Context(), args[0]); err != nil {
+			c, config, err := a.look(cmd.Context(), args[0])
+			if err != nil {
 				return err
-			} else if o != nil {
-				return show(o.basis, o.config, o.Outline)
 			}
-			return withModel(args[0], func(c *gptoss.Checkpoint) error {
-				config, err := fs.ReadFile(c.Files(), "config.json")
-				if err != nil {
-					return err
-				}
-				return show("weights", config, c)
-			}, gptoss.AsStored())
+			in := inspect(args[0], c, config)
+			if a.json {
+				err = a.printJSON(in)
+			} else {
+				err = in.print(a, c.Config(), tensors)
+			}
+			return errors.Join(err, c.Close())
 		},
 	}
 	cmd.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
 	return cmd
 }
 
-func inspect(name string, config []byte, c described) *inspection {
+func inspect(name string, c *gptoss.Checkpoint, config []byte) *inspection {
 	in := &inspection{Model: name, Config: config, Quantization: c.Config().Quantization, Kinds: inventory(c)}
 	sum := total(in.Kinds)
 	in.Parameters, in.Active, in.Bytes, in.Memory, in.BitsPerWeight = sum.Parameters, sum.Active, sum.Bytes, sum.Memory, sum.Bits

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/seed-796a8800/tritium/gptoss"
-	"github.com/seed-796a8800/tritium/internal/safetensors"
 )
 
 // stays marks what quantization never touches.
@@ -32,18 +31,8 @@ type kindUsage struct {
 	ActiveSize int64   `json:"active_bytes_per_token"` // that one token reads
 }
 
-// described is a model as inspect sees it: a gptoss.Checkpoint, or a
-// gptoss.Outline where the weights are not here.
-type described interface {
-	Config() gptoss.Config
-	Tensors() []safetensors.Tensor
-	Format(name string) gptoss.Format
-	StoredBytes(tensor string) int64
-	ExpandedBytes(tensor string) int64
-}
-
 // inventory adds up a model's tensors by kind.
-func inventory(c described) []kindUsage {
+func inventory(c *gptoss.Checkpoint) []kindUsage {
 	byName := map[string]*kindUsage{}
 	list := make([]kindUsage, len(kinds))
 	for i, k := range kinds {
@@ -119,7 +108,7 @@ func kindOf(name string) string {
 }
 
 // storage names how a tensor is stored.
-func storage(c described, tensor, dtype string) string {
+func storage(c *gptoss.Checkpoint, tensor, dtype string) string {
 	name := tensor
 	for _, suffix := range []string{".codes", ".scales"} {
 		name = strings.TrimSuffix(name, suffix)

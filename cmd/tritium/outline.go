@@ -13,157 +13,193 @@ import (
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/hub"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/testdata"
 )
 
-// outline is a model that was looked at without its weights.
-type outline struct {
-	*gptoss.Outline
-	basis  string // "headers" or "index"
-	config []byte
-}
+const (
+	configName = "config.json"
+	indexName  = "model.safetensors.index.json"
+	singleName = "model.safetensors"
+	// maxSmall bounds a configuration and an index.
+	maxSmall = 16 << 20
+	// firstRead is what is fetched of a file of weights at first: most headers.
+	firstRead = 16 << 10
+)
 
-const indexFile = "model.safetensors.index.json"
-
-// outlineOf returns the outline of a model whose weights are not here, nil of
-// one that can be opened.
-func (a *app) outlineOf(ctx context.Context, name string) (*outline, error) {
+// look opens a model to be looked at, with its config.json: its weights need not be there. Close it.
+func (a *app) look(ctx context.Context, name string) (c *gptoss.Checkpoint, config []byte, err error) {
 	if name == nano {
-		return nil, nil
+		if config, err = fs.ReadFile(testdata.Nano(), configName); err == nil {
+			c, err = openModel(nano, gptoss.AsStored())
+		}
+		return c, config, err
 	}
 	dir, err := modelDir(name)
-	if errors.Is(err, hub.ErrNotCached) {
-		repo, revision, _ := splitRepo(name)
-		return a.outlineOfRepo(ctx, repo, revision)
+	if errors.Is(err, hub.ErrNotCached) && !readHubSettings(os.Getenv).offline {
+		repo, revision, _ := repoOf(name)
+		return a.lookAtHub(ctx, repo, revision)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return a.outlineOfDir(dir)
-}
-
-// outlineOfDir looks at a directory with an index and without all of the
-// weights: at the headers, or at the names in the index where files are missing.
-func (a *app) outlineOfDir(dir string) (*outline, error) {
-	if _, err := os.Stat(filepath.Join(dir, indexFile)); err != nil {
-		return nil, nil
-	}
-	index, err := safetensors.ReadIndex(dir)
-	if err != nil {
-		return nil, err
-	}
-	whole, missing := 0, 0
-	headers := map[string][]safetensors.Tensor{}
-	for _, file := range index.Files() {
-		tensors, all, err := safetensors.ReadHeader(filepath.Join(dir, file))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			missing++
-			continue
-		case err != nil:
-			return nil, err
-		case all:
-			whole++
+	names, missing, err := indexOf(dir)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case missing:
+		if config, err = readAtMost(filepath.Join(dir, configName), maxSmall); err == nil {
+			c, err = outlineOfNames(config, names)
 		}
-		headers[file] = tensors
+	default:
+		if c, err = gptoss.Open(dir, gptoss.AsStored()); err == nil {
+			if config, err = fs.ReadFile(c.Files(), configName); err != nil {
+				return nil, nil, errors.Join(err, c.Close())
+			}
+		}
 	}
-	if whole == len(index.Files()) {
-		return nil, nil
-	}
-	path := filepath.Join(dir, "config.json")
-	if _, err := gptoss.ReadConfig(path); err != nil { // which bounds what is read
-		return nil, err
-	}
-	config, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if missing > 0 {
-		a.remark("%d of %d files of weights are not here; types and shapes are those that config.json asks for", missing, len(index.Files()))
-		o, err := gptoss.NewOutlineOfNames(filepath.Join(dir, indexFile), config, slices.Sorted(maps.Keys(index)))
-		return &outline{o, "index", config}, err
-	}
-	tensors, err := index.Gather(func(file string) ([]safetensors.Tensor, error) { return headers[file], nil })
-	if err != nil {
-		return nil, err
-	}
-	o, err := gptoss.NewOutline(dir, config, tensors)
-	return &outline{o, "headers", config}, err
+	return c, config, err
 }
 
-// outlineOfRepo fetches the configuration, the index and the headers.
-func (a *app) outlineOfRepo(ctx context.Context, repo, revision string) (*outline, error) {
-	settings, err := hubEnvironment()
+// indexOf returns the index of a directory, nil where it has none, and says whether not one of its files is there.
+func indexOf(dir string) (weights map[string]string, missing bool, err error) {
+	path := filepath.Join(dir, indexName)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, false, nil // and whoever opens the directory says what is wrong with it
+	}
+	data, err := readAtMost(path, maxSmall)
+	if err != nil {
+		return nil, false, err
+	}
+	if weights, err = safetensors.ParseIndex(data); err != nil {
+		return nil, false, err
+	}
+	for _, file := range weights {
+		if _, err := os.Lstat(filepath.Join(dir, file)); !errors.Is(err, fs.ErrNotExist) {
+			return weights, false, nil
+		}
+	}
+	return weights, true, nil
+}
+
+// outlineOfNames opens a model of which only the tensors' names are known: the published layout.
+func outlineOfNames(config []byte, weights map[string]string) (*gptoss.Checkpoint, error) {
+	parsed, err := gptoss.ParseConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	c, err := settings.client()
-	if err != nil {
-		return nil, fmt.Errorf("%s is neither a directory nor was it pulled: %w", repo, err)
+	if parsed.Quantization != nil {
+		return nil, errors.New("the weights are not there, and the sizes of a quantized model are in their headers")
 	}
-	defer c.Close()
-	commit, err := c.Commit(ctx, repo, revision)
+	tensors, err := gptoss.PublishedTensors(parsed)
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.Files(ctx, repo, commit)
-	if err != nil {
-		return nil, err
+	for _, t := range tensors {
+		if _, ok := weights[t.Name]; !ok {
+			return nil, fmt.Errorf("the weights are not there, and the index lists no %q, which GPT-OSS of this configuration has as published", t.Name)
+		}
 	}
-	config, err := fetchConfig(ctx, c, repo, commit, files)
-	if err != nil {
-		return nil, err
+	if len(weights) != len(tensors) {
+		return nil, fmt.Errorf("the weights are not there, and the index lists %d tensors where GPT-OSS of this configuration has %d", len(weights), len(tensors))
 	}
-	byName := map[string]hub.File{}
+	return gptoss.OpenOutline(config, tensors)
+}
+
+// lookAtHub fetches what describes a repository: configuration, index, headers.
+func (a *app) lookAtHub(ctx context.Context, repo, revision string) (*gptoss.Checkpoint, []byte, error) {
+	client, err := readHubSettings(os.Getenv).client()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer client.Close()
+	commit, files, err := listModel(ctx, client, repo, revision)
+	if err != nil {
+		return nil, nil, err
+	}
+	h := hubModel{client, repo, commit, map[string]hub.File{}}
 	for _, f := range files {
-		byName[f.Path] = f
+		h.files[f.Path] = f
 	}
-	header := func(file string) ([]safetensors.Tensor, error) {
-		f, ok := byName[file]
-		if !ok {
-			return nil, fmt.Errorf("%s holds no %s", repo, file)
-		}
-		return readHeader(ctx, c, repo, commit, f)
+	config, err := h.read(ctx, configName, 0, maxSmall)
+	if err != nil {
+		return nil, nil, err
 	}
-	var tensors []safetensors.Tensor
-	if f, ok := byName[indexFile]; ok {
-		text, err := c.Read(ctx, repo, commit, f, 0, f.Size)
-		if err != nil {
-			return nil, err
-		}
-		index, err := safetensors.ParseIndex(repo+"/"+indexFile, text)
-		if err != nil {
-			return nil, err
-		}
-		if tensors, err = index.Gather(header); err != nil {
-			return nil, err
-		}
-	} else if tensors, err = header("model.safetensors"); err != nil {
-		return nil, err
+	display := a.progress("look at "+repo, "files")
+	defer display.Close()
+	tensors, err := h.tensors(ctx, func(file string, i, n int) { display.Update(file, float64(i), float64(n)) })
+	if err != nil {
+		return nil, nil, err
 	}
-	o, err := gptoss.NewOutline(repo, config, tensors)
-	return &outline{o, "headers", config}, err
+	c, err := gptoss.OpenOutline(config, tensors)
+	return c, config, err
 }
 
-// headerGuess is what is fetched of a file at first; the headers of gpt-oss-20b
-// have 17 KB.
-const headerGuess = 32 << 10
+// hubModel is a model at the Hub.
+type hubModel struct {
+	c            *hub.Client
+	repo, commit string
+	files        map[string]hub.File
+}
 
-// readHeader fetches the header of a file of weights.
-func readHeader(ctx context.Context, c *hub.Client, repo, commit string, f hub.File) ([]safetensors.Tensor, error) {
-	data, err := c.Read(ctx, repo, commit, f, 0, min(f.Size, headerGuess))
-	if err != nil {
-		return nil, err
+// read returns bytes [from, end) of a file, fewer where it is shorter.
+func (h hubModel) read(ctx context.Context, name string, from, end int64) ([]byte, error) {
+	f, ok := h.files[name]
+	if !ok {
+		return nil, fmt.Errorf("%s has no %s", h.repo, name)
 	}
-	n, err := safetensors.HeaderLength(data, f.Size)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", repo, f.Path, err)
-	}
-	if have := int64(len(data)); 8+n > have {
-		rest, err := c.Read(ctx, repo, commit, f, have, 8+n)
+	return h.c.Read(ctx, h.repo, h.commit, f, from, min(end, f.Size))
+}
+
+// tensors reads the headers of all files of weights.
+func (h hubModel) tensors(ctx context.Context, progress func(file string, i, n int)) ([]safetensors.Tensor, error) {
+	shards := []string{singleName}
+	var weights map[string]string
+	if _, sharded := h.files[indexName]; sharded {
+		data, err := h.read(ctx, indexName, 0, maxSmall)
 		if err != nil {
 			return nil, err
 		}
-		data = append(data, rest...)
+		if weights, err = safetensors.ParseIndex(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", h.repo, err)
+		}
+		shards = slices.Compact(slices.Sorted(maps.Values(weights)))
 	}
-	return safetensors.ParseHeader(repo+"/"+f.Path, data[8:8+n], f.Size-8-n)
+	var all []safetensors.Tensor
+	for i, shard := range shards {
+		progress(shard, i, len(shards))
+		tensors, err := h.header(ctx, shard)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tensors {
+			if weights != nil && weights[t.Name] != shard {
+				return nil, fmt.Errorf("%s: tensor %q is in %s, but the index says %q", h.repo, t.Name, shard, weights[t.Name])
+			}
+		}
+		all = append(all, tensors...)
+	}
+	if weights != nil && len(all) != len(weights) {
+		return nil, fmt.Errorf("%s: the index lists %d tensors, its files hold %d", h.repo, len(weights), len(all))
+	}
+	return all, nil
+}
+
+// header reads the header of one file.
+func (h hubModel) header(ctx context.Context, shard string) ([]safetensors.Tensor, error) {
+	head, err := h.read(ctx, shard, 0, firstRead)
+	if err != nil {
+		return nil, err
+	}
+	n, err := safetensors.HeaderLength(head, h.files[shard].Size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", h.repo, shard, err)
+	}
+	if missing := n - int64(len(head)); missing > 0 {
+		rest, err := h.read(ctx, shard, int64(len(head)), n)
+		if err != nil {
+			return nil, err
+		}
+		head = append(head, rest...)
+	}
+	return safetensors.Outline(shard, head, h.files[shard].Size)
 }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
 	"time"
 
-	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/hub"
-	"github.com/seed-796a8800/tritium/internal/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -19,7 +19,7 @@ type pulled struct {
 	Commit   string     `json:"commit"`
 	Dir      string     `json:"dir"`
 	Bytes    int64      `json:"bytes"`
-	Fetched  int64      `json:"fetched_bytes"` // in this run
+	Fetched  int64      `json:"fetched_bytes"`
 	Seconds  float64    `json:"seconds"`
 	Files    []hub.File `json:"files"`
 }
@@ -29,101 +29,100 @@ func newPull(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull REPO",
 		Short: "Fetch a model from the Hugging Face Hub",
-		Long: `Pull downloads a model, in ranges over several connections, and checks the hash
-of every file. What tritium does not read (original/, metal/, other formats) stays
-there. Whatever ends it, the same command goes on where it ended, and it mends
-what is damaged. Until all files are right there is nothing that could be opened.
+		Long: `Pull fetches what tritium reads of a repository on the Hugging Face Hub: weights
+in safetensors, configuration and tokenizer, not the copies in original/ and
+metal/. It prints the directory that holds them. Every file is checked against
+the hash that the Hub lists. What was interrupted goes on where it ended when
+the same command is given again.
 
-The model goes to the cache that other tools share, and is a MODEL by its name
-from then on, without a network: 'tritium run REPO', or REPO@REVISION. With --dir
-it goes to a plain directory.
+The model goes into the cache that other tools share, and REPO (or
+REPO@REVISION) is then a MODEL for every command, without a network. With --dir
+it goes into a plain directory, where files of the same names are replaced.
 
-The environment is that of the Hub's own tools: HF_TOKEN (or the token file of
-'hf auth login'), HF_ENDPOINT for a mirror, HF_HOME or HF_HUB_CACHE for the cache,
-HF_HUB_OFFLINE, and HTTPS_PROXY. The token is sent to the Hub alone, never to the
-hosts that it redirects downloads to.`,
-		Example: "  tritium pull openai/gpt-oss-20b\n  tritium pull openai/gpt-oss-20b --dir ./gpt-oss-20b",
-		Args:    wantArgs("REPO"),
+Environment: HF_TOKEN (or the token that 'hf auth login' has stored; sent to the
+Hub alone), HF_ENDPOINT (a mirror), HF_HOME and HF_HUB_CACHE (where the cache
+is), HF_HUB_OFFLINE, HTTPS_PROXY.`,
+		Example: "  tritium pull openai/gpt-oss-20b\n  tritium run openai/gpt-oss-20b -p \"It was a dark and stormy night, and\"\n" +
+			"  tritium pull openai/gpt-oss-20b --dir ./gpt-oss-20b",
+		Args: wantArgs("REPO"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			repo, at, ok := repoOf(args[0])
 			switch {
-			case !hub.IsRepo(args[0]):
-				return usagef("%q is no repository; write it as openai/gpt-oss-20b", args[0])
-			case revision == "":
-				return usagef("--revision is empty; give a branch, a tag or a commit")
-			case cmd.Flags().Changed("dir") && dir == "":
-				return usagef("--dir is empty; give a directory")
+			case !ok:
+				return usagef("%.200q is no repository; write it as openai/gpt-oss-20b", args[0])
+			case at != mainRevision && cmd.Flags().Changed("revision"):
+				return usagef("%s names a revision and --revision another; give one", args[0])
+			case at == mainRevision:
+				at = revision
 			}
-			return a.pull(cmd.Context(), args[0], revision, dir)
+			return a.pull(cmd.Context(), repo, at, dir)
 		},
 	}
-	cmd.Flags().StringVar(&revision, "revision", "main", "branch, tag or commit")
-	cmd.Flags().StringVar(&dir, "dir", "", "`directory` to put the files into (default: the shared cache)")
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&revision, "revision", mainRevision, "branch, tag or commit")
+	f.StringVar(&dir, "dir", "", "put the files into this `directory` instead of the cache")
 	return cmd
 }
 
 func (a *app) pull(ctx context.Context, repo, revision, dir string) error {
 	start := time.Now()
-	settings, err := hubEnvironment()
-	if err != nil {
-		return err
+	s := readHubSettings(os.Getenv)
+	if dir == "" && s.cache == "" {
+		return errors.New("there is no home directory for the cache; say where to with --dir or HF_HOME")
 	}
-	c, err := settings.client()
+	c, err := s.client()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	out := pulled{Repo: repo, Revision: revision}
-	if out.Commit, err = c.Commit(ctx, repo, revision); err != nil {
-		return err
-	}
-	files, err := c.Files(ctx, repo, out.Commit)
+	commit, files, err := listModel(ctx, c, repo, revision)
 	if err != nil {
 		return err
 	}
-	if out.Files, err = hub.Choose(files); err != nil {
-		return fmt.Errorf("%s: %w", repo, err)
-	}
-	// Better now than after the weights.
-	if _, err := fetchConfig(ctx, c, repo, out.Commit, out.Files); err != nil {
-		return err
-	}
-	place := hub.Place(hub.Dir(dir))
-	if dir == "" {
-		place = hub.Cache(settings.cache).Place(repo, revision, out.Commit)
+	place := s.cache.Place(repo, revision, commit)
+	if dir != "" {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+		place = hub.Dir(dir)
 	}
 	a.onInterrupt = "; the same command goes on from here"
-	show := a.progress("pull", "B")
-	p := hub.Pull{Repo: repo, Commit: out.Commit, Files: out.Files, Place: place, Progress: func(step string, done, total int64) {
-		step = fmt.Sprintf("%s of %s, %s", progress.Quantity(float64(done), "B"), progress.Quantity(float64(total), "B"), step)
-		show.Update(step, float64(done), float64(total))
-	}}
-	result, err := p.Run(ctx, c)
-	show.Close()
+	r, err := a.fetch(ctx, c, hub.Pull{Repo: repo, Commit: commit, Files: files, Place: place})
 	if err != nil {
 		return err
 	}
-	out.Dir, out.Bytes, out.Fetched, out.Seconds = result.Dir, result.Bytes, result.Fetched, time.Since(start).Seconds()
+	took := time.Since(start)
 	if a.json {
-		return a.printJSON(out)
+		return a.printJSON(pulled{repo, revision, commit, r.Dir, r.Bytes, r.Fetched, took.Seconds(), files})
 	}
-	fmt.Fprintf(a.out, "%s: %d files, %s, all hashes right; %s fetched in %v\n", repo, len(out.Files),
-		bytesText(out.Bytes), bytesText(out.Fetched), time.Since(start).Round(time.Second))
-	fmt.Fprintln(a.out, out.Dir)
-	return nil
+	a.remark("%s at %.12s: %s in %d files, of which %s were fetched in %v", repo, commit, bytesText(r.Bytes), len(files),
+		bytesText(r.Fetched), took.Round(time.Second))
+	_, err = fmt.Fprintln(a.out, r.Dir)
+	return err
 }
 
-// fetchConfig fetches config.json, which has to be one of GPT-OSS.
-func fetchConfig(ctx context.Context, c *hub.Client, repo, commit string, files []hub.File) ([]byte, error) {
-	i := slices.IndexFunc(files, func(f hub.File) bool { return f.Path == "config.json" })
-	if i < 0 {
-		return nil, fmt.Errorf("%s holds no config.json, so no model that tritium reads", repo)
+// fetch runs a pull and shows how far it is.
+func (a *app) fetch(ctx context.Context, c *hub.Client, p hub.Pull) (hub.Result, error) {
+	display := a.progress("pull "+p.Repo, "B")
+	defer display.Close()
+	p.Progress = func(step string, done, total int64) {
+		if total > 0 {
+			step = fmt.Sprintf("%s of %s, %s", bytesText(done), bytesText(total), step)
+		}
+		display.Update(step, float64(done), float64(total))
 	}
-	config, err := c.Read(ctx, repo, commit, files[i], 0, files[i].Size)
-	if err != nil {
-		return nil, err
+	return p.Run(ctx, c)
+}
+
+// listModel returns the commit of a revision, and its files that tritium reads.
+func listModel(ctx context.Context, c *hub.Client, repo, revision string) (commit string, files []hub.File, err error) {
+	if commit, err = c.Commit(ctx, repo, revision); err != nil {
+		return "", nil, err
 	}
-	if _, err := gptoss.ParseConfig(config); err != nil {
-		return nil, fmt.Errorf("%s is no model that tritium runs: %w", repo, err)
+	if files, err = c.Files(ctx, repo, commit); err != nil {
+		return "", nil, err
 	}
-	return config, nil
+	files, err = hub.Choose(files)
+	return commit, files, err
 }

@@ -36,14 +36,14 @@ func newRoot(a *app) *cobra.Command {
 and int8 activations, says what that cost, and runs it on the CPU.
 
 MODEL is a directory in Hugging Face layout, original or ternary, the name of a
-repository that 'tritium pull' fetched, or the word "nano": a small GPT-OSS that
-is built into this program.`,
+repository that 'tritium pull' fetched (openai/gpt-oss-20b, or with a revision
+openai/gpt-oss-20b@main), or the word "nano": a small GPT-OSS that is built into
+this program.`,
 		Example: `  tritium demo
   tritium inspect nano
   tritium quantize nano --out nano-ternary
   tritium eval nano-ternary --reference nano
-  tritium run nano-ternary -p "The captain looked at"
-  tritium pull openai/gpt-oss-20b`,
+  tritium run nano-ternary -p "The captain looked at"`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// Runs only when no command matched.

@@ -29,6 +29,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[hubKey{}] = &scriptHub{}
+			return nil
+		},
 		Condition: func(name string) (bool, error) {
 			switch name {
 			case "mount":
@@ -40,9 +44,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "oneline": oneline, "jsonkeys": jsonkeys, "copynano": copynano,
-			"writechat": writechat,
-			"cut":       cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
-			"fakehub": fakehub, "publish": publish, "shardnano": shardnano,
+			"writechat": writechat, "writeindex": writeIndexCommand, "hub": startHub, "hubholds": hubHolds, "hubsent": hubSent,
+			"cut": cut, "flip": flip, "poison": poison, "killed": killed, "mount": mount,
 		},
 	})
 }

@@ -160,7 +160,7 @@ func spelled(ranges ...runeRange) fragment {
 				as = append(as, runeRange{lo, hi})
 			}
 		}
-		for _, special := range []rune("\"\\") {
+		for _, special := range "\"\\" {
 			if r.lo <= special && special <= r.hi {
 				fs = append(fs, literal(`\`+string(special)))
 			}

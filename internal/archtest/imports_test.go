@@ -275,8 +275,6 @@ func TestRefuse(t *testing.T) {
 		{"gptoss", module + "/cmd/tritium", false},
 		{"cmd/tritium", module + "/quantize/evaluate", true},
 		{"cmd/tritium", module + "/internal/reference", false},
-		{"cmd/tritium", module + "/internal/hub", true},
-		{"cmd/tritium", module + "/internal/hub/hubtest", false},
 		{"novelty", module + "/graph", false},
 		{"ops/internal/kernel", "golang.org/x/sys/cpu", true},
 		{"ops/internal/kernel", "math", true},

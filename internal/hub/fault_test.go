@@ -19,9 +19,6 @@ import (
 
 const shard = "model-00001-of-00002.safetensors"
 
-// fault is what a server may do instead of answering.
-type fault = func(http.ResponseWriter, hubtest.Request) bool
-
 // first says true once for each part of a file that is asked for from byte on.
 func first(match func(hubtest.Request) bool) func(hubtest.Request) bool {
 	var seen sync.Map
@@ -51,12 +48,87 @@ func drop(w http.ResponseWriter) {
 
 // TestFaults: what passes is overcome, and the result is right.
 func TestFaults(t *testing.T) {
-	for name, begin := range passingFaults {
+	faults := map[string]func() func(http.ResponseWriter, hubtest.Request) bool{
+		"cut in the middle of a range": func() func(http.ResponseWriter, hubtest.Request) bool {
+			once := first(onCDN)
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				if once(q) {
+					part(w, q)
+					w.Write(q.Content[:len(q.Content)/2])
+					drop(w)
+				}
+				return false
+			}
+		},
+		"stalls": func() func(http.ResponseWriter, hubtest.Request) bool {
+			once := first(func(q hubtest.Request) bool { return q.CDN && q.File == shard && q.From%(5*testStep) == 0 })
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				if once(q) {
+					part(w, q)
+					w.Write(q.Content[:len(q.Content)/2]) // not all: a client may use the connection again
+					http.NewResponseController(w).Flush()
+					<-q.Context().Done()
+					return true
+				}
+				return false
+			}
+		},
+		"answers 429, 500, 503": func() func(http.ResponseWriter, hubtest.Request) bool {
+			n, once := new(atomic.Int64), first(func(q hubtest.Request) bool { return true })
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				if once(q) {
+					w.Header().Set("Retry-After", "0")
+					w.WriteHeader([]int{429, 500, 503}[n.Add(1)%3])
+					return true
+				}
+				return false
+			}
+		},
+		"does not know ranges, and is cut": func() func(http.ResponseWriter, hubtest.Request) bool {
+			var n atomic.Int64
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				data := tree()[q.File]
+				if !q.CDN {
+					return false
+				}
+				w.Header().Set("Content-Length", fmt.Sprint(len(data.Data)))
+				if q.File == shard && q.Header.Get("Range") == "" && n.Add(1) == 1 {
+					w.Write(data.Data[:len(data.Data)/2])
+					drop(w)
+				}
+				w.Write(data.Data)
+				return true
+			}
+		},
+		"has signatures that expire": func() func(http.ResponseWriter, hubtest.Request) bool {
+			once := first(func(q hubtest.Request) bool { return q.CDN && q.From%(3*testStep) == 0 })
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				if once(q) {
+					http.Error(w, "Request has expired", http.StatusForbidden)
+					return true
+				}
+				return false
+			}
+		},
+		"sends another part than asked for": func() func(http.ResponseWriter, hubtest.Request) bool {
+			once := first(func(q hubtest.Request) bool { return q.CDN && q.From > 0 })
+			return func(w http.ResponseWriter, q hubtest.Request) bool {
+				if once(q) {
+					q.From, q.End = 0, q.End-q.From
+					part(w, q)
+					w.Write(q.Content)
+					return true
+				}
+				return false
+			}
+		},
+	}
+	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			files := tree()
 			s, c := newHub(t, files, func(o *Options) { o.Stall = 300 * time.Millisecond })
-			s.Fault = begin()
+			s.Fault = fault()
 			dir := t.TempDir()
 			if _, err := pull(t.Context(), c, toDir(dir)); err != nil {
 				t.Fatal(err)
@@ -64,84 +136,6 @@ func TestFaults(t *testing.T) {
 			checkDir(t, dir, files)
 		})
 	}
-}
-
-// passingFaults are those that trying again overcomes.
-var passingFaults = map[string]func() fault{
-	"cut in the middle of a range": func() fault {
-		once := first(onCDN)
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			if once(q) {
-				part(w, q)
-				w.Write(q.Content[:len(q.Content)/2])
-				drop(w)
-			}
-			return false
-		}
-	},
-	"stalls": func() fault {
-		once := first(func(q hubtest.Request) bool { return q.CDN && q.File == shard && q.From%(5*testStep) == 0 })
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			if once(q) {
-				part(w, q)
-				w.Write(q.Content[:min(100, len(q.Content)/2)])
-				http.NewResponseController(w).Flush()
-				<-q.Context().Done()
-				return true
-			}
-			return false
-		}
-	},
-	"answers 429, 500, 503": func() fault {
-		var n atomic.Int64
-		once := first(func(q hubtest.Request) bool { return true })
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			if once(q) {
-				w.Header().Set("Retry-After", "0")
-				w.WriteHeader([]int{429, 500, 503}[n.Add(1)%3])
-				return true
-			}
-			return false
-		}
-	},
-	"does not know ranges, and is cut": func() fault {
-		var n atomic.Int64
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			data := tree()[q.File]
-			if !q.CDN {
-				return false
-			}
-			w.Header().Set("Content-Length", fmt.Sprint(len(data.Data)))
-			if q.File == shard && q.Header.Get("Range") == "" && n.Add(1) == 1 {
-				w.Write(data.Data[:len(data.Data)/2])
-				drop(w)
-			}
-			w.Write(data.Data)
-			return true
-		}
-	},
-	"has signatures that expire": func() fault {
-		var n atomic.Int64
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			if q.CDN && n.Add(1)%3 == 0 {
-				http.Error(w, "Request has expired", http.StatusForbidden)
-				return true
-			}
-			return false
-		}
-	},
-	"sends another part than asked for": func() fault {
-		once := first(func(q hubtest.Request) bool { return q.CDN && q.From > 0 })
-		return func(w http.ResponseWriter, q hubtest.Request) bool {
-			if once(q) {
-				q.From, q.End = 0, q.End-q.From
-				part(w, q)
-				w.Write(q.Content)
-				return true
-			}
-			return false
-		}
-	},
 }
 
 // TestCutGoesOn: what came of a range before it was cut is not fetched again.
@@ -203,7 +197,7 @@ func TestRetryAfter(t *testing.T) {
 
 // TestRefusals: what does not pass is one line that says what to do, and nothing is left that looks like a model.
 func TestRefusals(t *testing.T) {
-	answer := func(status int, header, value, body string) fault {
+	answer := func(status int, header, value, body string) func(http.ResponseWriter, hubtest.Request) bool {
 		return func(w http.ResponseWriter, q hubtest.Request) bool {
 			w.Header().Set(header, value)
 			w.WriteHeader(status)
@@ -211,12 +205,12 @@ func TestRefusals(t *testing.T) {
 			return true
 		}
 	}
-	onlyOf := func(match func(hubtest.Request) bool, f fault) fault {
+	onlyOf := func(match func(hubtest.Request) bool, f func(http.ResponseWriter, hubtest.Request) bool) func(http.ResponseWriter, hubtest.Request) bool {
 		return func(w http.ResponseWriter, q hubtest.Request) bool { return match(q) && f(w, q) }
 	}
 	weights := func(q hubtest.Request) bool { return q.CDN && q.File == shard }
 	for name, e := range map[string]struct {
-		fault fault
+		fault func(http.ResponseWriter, hubtest.Request) bool
 		token string
 		want  []string
 	}{

@@ -72,7 +72,7 @@ func (c *Client) Commit(ctx context.Context, repo, revision string) (string, err
 		SHA string `json:"sha"`
 	}
 	u := c.url("api/models", repo, "revision", revision)
-	u.RawPath = c.url("api/models", repo, "revision").EscapedPath() + "/" + url.PathEscape(revision) // a slash is part of its name
+	u.RawPath = c.url("api/models", repo, "revision", url.PathEscape(revision)).Path // a slash in it is no other segment
 	if _, err := c.ask(ctx, repo, u, maxAnswer, &answer); err != nil {
 		return "", wrap(err, repo, "revision "+revision)
 	}

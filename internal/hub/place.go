@@ -110,6 +110,7 @@ func (c *cached) finish(files []File) error {
 			return err
 		}
 	}
+	syncDir(c.dir())
 	if c.revision == c.commit {
 		return nil
 	}

@@ -110,10 +110,15 @@ func (r *run) fetchAll(ctx context.Context) error {
 		return err
 	}
 	// All names at once: until the last byte is right there is nothing that could pass for the model.
+	dirs := map[string]bool{}
 	for _, d := range r.downloads {
 		if err := d.publish(d.final); err != nil {
 			return err
 		}
+		dirs[filepath.Dir(d.final)] = true
+	}
+	for dir := range dirs {
+		syncDir(dir)
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func TestKilled(t *testing.T) {
 				}
 			}
 			for _, q := range s.Log() {
-				if q.File == "" || !q.CDN && strings.HasSuffix(q.File, ".safetensors") {
+				if q.File == "" || !q.CDN && (strings.HasSuffix(q.File, ".safetensors") || q.File == "tokenizer.json") {
 					continue // a question, a redirect
 				}
 				fetched += q.End - q.From
@@ -96,7 +96,8 @@ func TestKilled(t *testing.T) {
 				}
 			}
 			t.Logf("%d of %d bytes were kept", kept, r.Bytes)
-			if r.Fetched != r.Bytes-kept || fetched > r.Bytes-kept+int64(sizes["tokenizer.json"]) {
+			// The server may see the last requests of the victim's 4 workers only after its death.
+			if r.Fetched != r.Bytes-kept || fetched > r.Bytes-kept+4*testStep {
 				t.Errorf("%d bytes were fetched (%d asked for) though %d of %d were there", r.Fetched, fetched, kept, r.Bytes)
 			}
 		})
@@ -119,7 +120,7 @@ func killVictim(t *testing.T, s *hubtest.Server, dir string, after int64) {
 		part(w, q)
 		for b := q.Content; len(b) > 0; {
 			n := min(len(b), 1000)
-			if now := sent.Add(int64(n)); now > after && now-int64(n) <= after {
+			if sent.Add(int64(n)) > after && sent.Load()-int64(n) <= after {
 				close(reached)
 			}
 			if _, err := w.Write(b[:n]); err != nil {

@@ -228,10 +228,10 @@ func (p *partial) close() error {
 
 // publish gives the complete file its name and drops the record.
 func (p *partial) publish(final string) error {
-	err := errors.Join(p.data.Close(), p.record.Close()) // Windows renames only closed files
+	err := errors.Join(p.data.Sync(), p.data.Close(), p.record.Close()) // Windows renames only closed files
 	p.data, p.record = nil, nil
 	if err == nil {
-		err = atomicfile.Replace(p.path, final)
+		err = os.Rename(p.path, final)
 	}
 	p.release()
 	if err != nil {
@@ -240,4 +240,12 @@ func (p *partial) publish(final string) error {
 	_, record := partialName(final)
 	os.Remove(record) // without its data it says nothing
 	return nil
+}
+
+// syncDir flushes the names in a directory. What cannot has nothing to flush.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
 }

@@ -87,10 +87,8 @@ func chatPieces() (pieces []string) {
 	for b := range 256 {
 		pieces = append(pieces, string([]byte{byte(b)}))
 	}
-	for _, w := range []string{"assistant", "user", "system", "developer", "analysis", "final", "commentary", " to", "functions", ".f",
-		"Hm", " well", " so", "Yes", " and", " then", "{}", "true", "\":", " [", "\",\""} {
-		pieces = append(pieces, w)
-	}
+	pieces = append(pieces, "assistant", "user", "system", "developer", "analysis", "final", "commentary", " to", "functions", ".f",
+		"Hm", " well", " so", "Yes", " and", " then", "{}", "true", "\":", " [", "\",\"")
 	return append(pieces, chatSpecials...)
 }
 

@@ -48,7 +48,7 @@ type Tensor struct {
 	Name  string
 	Dtype Dtype
 	Shape []int  // row-major; empty for a scalar. Read-only.
-	Data  []byte // little-endian, aliases the mapped file: read-only, invalid after Archive.Close, of any alignment
+	Data  []byte // little-endian, aliases the mapped file: read-only, invalid after Archive.Close, of any alignment; nil from Outline
 	File  string // path of the file that holds it
 }
 
@@ -60,6 +60,9 @@ func (t Tensor) Len() int {
 	}
 	return n
 }
+
+// Bytes returns the size of Data, also where that is not there.
+func (t Tensor) Bytes() int64 { return int64(t.Len()) * int64(t.Dtype.Size()) }
 
 // Float32s returns all elements of a BF16, F16, F32 or F64 tensor as float32.
 //

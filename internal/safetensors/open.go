@@ -145,6 +145,7 @@ func readIndex(path string) (map[string]string, error) {
 	return parseIndex(b)
 }
 
+// parseIndex is readIndex of the file's contents.
 func parseIndex(b []byte) (map[string]string, error) {
 	p := newHeaderParser(b)
 	var weights map[string]string

@@ -21,9 +21,6 @@ import (
 // Commit is the one commit that a Server has.
 const Commit = "0123456789abcdef0123456789abcdef01234567"
 
-// maxContent is how large a file is whose contents matter.
-const maxContent = 64 << 20
-
 // A Server is a running Hub. Set its fields before the first request.
 type Server struct {
 	URL  string // the endpoint
@@ -38,6 +35,7 @@ type Server struct {
 	hub, cdn *httptest.Server
 	mu       sync.Mutex
 	log      []Request
+	hashes   sync.Map // of files, func() string
 }
 
 // Request is what a client asked for.
@@ -174,7 +172,7 @@ func (s *Server) request(r *http.Request, file string) Request {
 	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); n == 2 && first <= last && last < q.End {
 		q.From, q.End = first, last+1
 	}
-	if info.Size() <= maxContent {
+	if info.Size() <= 64<<20 {
 		if data, err := fs.ReadFile(s.files, file); err == nil {
 			q.Content = data[q.From:q.End]
 		}
@@ -182,9 +180,13 @@ func (s *Server) request(r *http.Request, file string) Request {
 	return q
 }
 
-// hash is the one by which the Hub knows a file; "" for none. Of a file whose contents are for nobody to read, it is
-// made up.
+// hash is the one by which the Hub knows a file; "" for none. It is computed once.
 func (s *Server) hash(file string) string {
+	once, _ := s.hashes.LoadOrStore(file, sync.OnceValue(func() string { return s.newHash(file) }))
+	return once.(func() string)()
+}
+
+func (s *Server) newHash(file string) string {
 	f, err := s.files.Open(file)
 	if err != nil {
 		return ""
@@ -199,9 +201,7 @@ func (s *Server) hash(file string) string {
 		h = sha1.New()
 		fmt.Fprintf(h, "blob %d\x00", info.Size())
 	}
-	if info.Size() > maxContent {
-		io.WriteString(h, file)
-	} else if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, f); err != nil {
 		return ""
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
