@@ -72,9 +72,16 @@ a golden file is built in. Exit code 1 says that something is wrong.`,
 // verify runs the checks and enters their outcome. It returns an error only
 // where there is nothing to check.
 func (a *app) verify(ctx context.Context, v *verification, name, golden string) error {
+	if name != nano { // the report is looked for where the model is
+		dir, err := modelDir(name)
+		if err != nil {
+			return err
+		}
+		name = dir
+	}
 	c, err := openModel(name, a.expanding())
 	if err != nil {
-		if _, missing := os.Stat(name); missing != nil {
+		if name == nano {
 			return err
 		}
 		v.add("structure", err, "")

@@ -120,7 +120,7 @@ func killVictim(t *testing.T, s *hubtest.Server, dir string, after int64) {
 		part(w, q)
 		for b := q.Content; len(b) > 0; {
 			n := min(len(b), 1000)
-			if sent.Add(int64(n)) > after && sent.Load()-int64(n) <= after {
+			if now := sent.Add(int64(n)); now > after && now-int64(n) <= after { // of several writers, one
 				close(reached)
 			}
 			if _, err := w.Write(b[:n]); err != nil {
