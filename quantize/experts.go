@@ -14,9 +14,9 @@ import (
 	"github.com/seed-796a8800/tritium/internal/units"
 )
 
-// PruneOptions say which experts of each layer a model keeps. The zero value
+// Pruning say which experts of each layer a model keeps. The zero value
 // keeps all.
-type PruneOptions struct {
+type Pruning struct {
 	Keep int     // how many in each layer; 0: all, without looking
 	Rank Ranking // which come first; default reap
 	Seed uint64  // of RankRandom
@@ -53,7 +53,7 @@ type LayerRanking struct {
 }
 
 // check refuses what no model with c's experts can keep.
-func (o PruneOptions) check(c gptoss.Config) error {
+func (o Pruning) check(c gptoss.Config) error {
 	switch {
 	case o.Keep == 0:
 		return nil
@@ -69,9 +69,9 @@ func (o PruneOptions) check(c gptoss.Config) error {
 // checkExperts refuses what no model can do with its experts.
 func (o Options) checkExperts() error {
 	switch {
-	case o.MinTokens < 0 || o.Prune.Keep < 0:
-		return fmt.Errorf("quantize: experts with at least %d tokens, %d of them kept: nothing may be negative", o.MinTokens, o.Prune.Keep)
-	case !o.Method.Calibrates() && (o.MinTokens > 0 || o.Prune.Keep > 0):
+	case o.MinTokens < 0 || o.ForceTokens < 0 || o.Prune.Keep < 0:
+		return fmt.Errorf("quantize: experts with at least %d tokens, forced to %d, %d of them kept: nothing may be negative", o.MinTokens, o.ForceTokens, o.Prune.Keep)
+	case !o.Method.Calibrates() && (o.MinTokens > 0 || o.ForceTokens > 0 || o.Prune.Keep > 0):
 		return fmt.Errorf("quantize: %s reads no calibration text, which counting tokens of experts and choosing among them needs; take %s", o.Method, PTBitNet)
 	case o.Prune.Keep > 0 && (o.Plan != nil || o.Experts == StoreSource || len(o.Tensors) > 0):
 		return errors.New("quantize: experts that are kept have to be quantized, and in one way; leave out the plan, or keep all")
@@ -91,9 +91,6 @@ func (o Options) checkExperts() error {
 func (r *run) keepExperts(cpu *graph.CPU) error {
 	if r.opt.Prune.Keep == 0 {
 		return nil
-	}
-	if err := r.opt.Prune.check(r.config); err != nil {
-		return err
 	}
 	key := units.NewKey("experts/1", r.model, r.opt.Prune, r.opt.Window, hashTokens(r.tokens))
 	r.expertKeys = append(r.expertKeys, key)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-796a8800/tritium/gptoss"
 	"github.com/seed-796a8800/tritium/internal/safetensors"
+	"github.com/seed-796a8800/tritium/internal/units"
 )
 
 // TestSaliency compares with the definition, in float64, of experts decoded one
@@ -19,7 +20,7 @@ func TestSaliency(t *testing.T) {
 	c, cpu := openNano(t), newCPU(t, 2)
 	config := c.Config()
 	tokens := nanoTokens(t, c, 3*32+7) // a rest of 7 that is not used
-	o := Options{Window: 32, Rows: 64, Fit: FitOptions{Passes: 1}, Prune: PruneOptions{Keep: 4}}
+	o := Options{Window: 32, Rows: 64, Fit: FitOptions{Passes: 1}, Prune: Pruning{Keep: 4}}
 	report, err := Run(t.Context(), cpu, c, tokens, filepath.Join(t.TempDir(), "q"), o)
 	if err != nil {
 		t.Fatal(err)
@@ -28,10 +29,7 @@ func TestSaliency(t *testing.T) {
 	if len(ranked.Layers) != config.Layers || ranked.Kept != 4 || ranked.Of != config.Experts || ranked.Ranking != RankREAP {
 		t.Fatalf("%+v", ranked)
 	}
-	x := make([]float32, 96*config.Hidden)
-	for i, id := range tokens[:96] {
-		c.Embedding().DecodeRows(x[i*config.Hidden:(i+1)*config.Hidden], int(id), 1)
-	}
+	x := embedded(c, tokens[:96])
 	for layer, got := range ranked.Layers {
 		n, scope := gptoss.LayerNames(layer), fmt.Sprintf("model.layers.%d.", layer)
 		var inputs, weights, output []float32
@@ -78,6 +76,15 @@ func TestSaliency(t *testing.T) {
 
 // expertNorm is ‖down·swiglu(gate_up·x + b) + b‖.
 func expertNorm(c *gptoss.Checkpoint, n gptoss.Names, e int, x []float32) float64 {
+	square := 0.0
+	for _, v := range expertProduct(c, n.Down, e, expertInner(c, n, e, x)) {
+		square += v * v
+	}
+	return math.Sqrt(square)
+}
+
+// expertInner is swiglu(gate_up·x + b).
+func expertInner(c *gptoss.Checkpoint, n gptoss.Names, e int, x []float32) []float32 {
 	inner := expertProduct(c, n.GateUp, e, x)
 	limit := float64(c.Config().SwiGLULimit)
 	active := make([]float32, len(inner)/2)
@@ -85,11 +92,7 @@ func expertNorm(c *gptoss.Checkpoint, n gptoss.Names, e int, x []float32) float6
 		g, l := min(inner[2*i], limit), max(-limit, min(inner[2*i+1], limit))
 		active[i] = float32(g / (1 + math.Exp(-1.702*g)) * (l + 1))
 	}
-	square := 0.0
-	for _, v := range expertProduct(c, n.Down, e, active) {
-		square += v * v
-	}
-	return math.Sqrt(square)
+	return active
 }
 
 func expertProduct(c *gptoss.Checkpoint, name string, e int, x []float32) []float64 {
@@ -146,7 +149,7 @@ func TestKeepExpertsInARun(t *testing.T) {
 	tokens := nanoTokens(t, c, 64*6)
 	for _, method := range []Method{PTBitNet, Reconstruct} {
 		o := Options{Method: method, Window: 64, Rows: 128, Fit: FitOptions{Passes: 1}, Train: TrainOptions{Steps: 1, Batch: 2},
-			Prune: PruneOptions{Keep: 3}}
+			Prune: Pruning{Keep: 3}}
 		parent := t.TempDir()
 		dir := filepath.Join(parent, "q")
 		report, err := Run(t.Context(), newCPU(t, 1), c, tokens, dir, o)
@@ -183,7 +186,7 @@ func TestKeepExpertsInARun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Prune = PruneOptions{}
+		o.Prune = Pruning{}
 		if _, err := Run(t.Context(), newCPU(t, 3), view, tokens, filepath.Join(parent, "view"), o); err != nil {
 			t.Fatal(err)
 		}
@@ -220,4 +223,25 @@ func checkRouterRows(t *testing.T, source, result *gptoss.Checkpoint, kept [][]i
 			}
 		}
 	}
+}
+
+// withStore gives a run a store of its own.
+func withStore(t *testing.T, r *run) {
+	t.Helper()
+	var err error
+	if r.store, err = units.Open(filepath.Join(t.TempDir(), "store")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.store.Close() })
+	r.stores = []*units.Store{r.store}
+}
+
+// embedded is the stream before the first layer.
+func embedded(c *gptoss.Checkpoint, tokens []int32) []float32 {
+	h := c.Config().Hidden
+	x := make([]float32, len(tokens)*h)
+	for i, id := range tokens {
+		c.Embedding().DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+	}
+	return x
 }

@@ -23,7 +23,8 @@ const (
 // fitAbout is what the unit of a fit says of it, by matrix.
 type fitAbout struct {
 	RelativeError []float64 `json:"relative_error"`
-	Tokens        []int     `json:"tokens"`
+	Tokens        []int     `json:"tokens"` // routed to it
+	Forced        []int     `json:"forced,omitempty"`
 }
 
 // fitWeights is how many weights a unit of experts holds at least: enough that
@@ -112,12 +113,11 @@ func (w *worker) fitInto(file *unitWriter, p gptoss.Projection, moment *unit, sh
 		}
 		m, matrix := all, r.matrix(p, i)
 		if p.Experts > 0 && all != nil {
-			if m, err = w.expertMoment(placeOf(p), shards, all, i); err != nil {
+			var forced int
+			if m, forced, err = w.expertMoment(p, shards, all, i); err != nil {
 				return about, err
 			}
-			if n, least := tokensOf(m), r.opt.MinTokens; n < least {
-				return about, fmt.Errorf("expert %d is routed %d calibration tokens, --min-tokens wants %d; use more text, or a smaller number", i, n, least)
-			}
+			about.Forced = append(about.Forced, forced)
 		}
 		packed, fit, err := w.fitMatrix(p, r.formats[p.Name], matrix, m)
 		if err != nil {
@@ -188,7 +188,7 @@ func (w *worker) fitIntegers(path string, p gptoss.Projection) error {
 		file.file.Close()
 		return err
 	}
-	return file.finish(fitAbout{[]float64{relative}, []int{0}})
+	return file.finish(fitAbout{RelativeError: []float64{relative}, Tokens: []int{0}})
 }
 
 func (w *worker) fitRows(codes, scales io.Writer, p gptoss.Projection) (relative float64, err error) {

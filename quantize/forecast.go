@@ -126,6 +126,9 @@ func forecastMemory(c gptoss.Config, o Options, tokens int) int64 {
 		m += 3*in*in*4 + in*momentStride*4 // its moment, the layer's, as they are read and added up
 		m += 4 * in * in * 4               // H, its factor and inverse
 		m += momentTokens * in * 5         // rows of inputs
+		if o.ForceTokens > 0 {
+			m += in*in*4 + in*momentStride*4 // the moment of those that are forced
+		}
 
 		rows := float64(min(o.Rows, max(tokens, o.Window)))
 		perRow := 3*c.Hidden + 3*c.Heads*c.HeadDim + c.ActiveExperts*(3*2*c.Intermediate+2*c.Hidden)

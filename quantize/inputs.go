@@ -45,7 +45,8 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 		}
 		sections = append(sections, section{codesSection(place), rows * int64(r.inputWidth(place))}, section{scalesSection(place), 4 * rows})
 	}
-	file, err := createUnit(path, sections...)
+	near := newForcing(min(r.opt.ForceTokens, int(tokens)), r.config.Experts)
+	file, err := createUnit(path, append(sections, near.sections()...)...)
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,11 @@ func (w *worker) gatherInputs(path string, layer, shard int, in *unit) error {
 			return g.see(place, values, r.inputWidth(place))
 		}})
 	}
-	if err := l.runShard(r, in, w.tick, observers...); err != nil {
+	err = l.runShard(r, in, w.tick, append(observers, near.observers(scope)...)...)
+	if err == nil {
+		err = near.write(file)
+	}
+	if err != nil {
 		file.file.Close()
 		return err
 	}
@@ -268,13 +273,19 @@ func (w *worker) moment(u *unit, width int) (*Moment, error) {
 	return m, nil
 }
 
-// expertMoment is the moment of one expert's inputs, shrunk towards that of all.
-func (w *worker) expertMoment(place inputPlace, shards []*unit, all *Moment, expert int) (*Moment, error) {
-	m, err := w.sum(place, shards, expert)
-	if err != nil {
-		return nil, err
+// expertMoment is the moment of one expert's inputs, of tokens that were forced
+// on it too, shrunk towards that of all.
+func (w *worker) expertMoment(p gptoss.Projection, shards []*unit, all *Moment, expert int) (m *Moment, forced int, err error) {
+	if m, err = w.sum(placeOf(p), shards, expert); err != nil {
+		return nil, 0, err
 	}
-	return m, m.Shrink(w.cpu, all, 2*float64(m.inputs))
+	if err := checkFed(m.Tokens(), expert, w.run.opt.MinTokens); err != nil {
+		return nil, 0, err
+	}
+	if forced, err = w.force(m, p, shards, expert); err != nil {
+		return nil, 0, fmt.Errorf("forcing tokens on expert %d: %w", expert, err)
+	}
+	return m, forced, m.Shrink(w.cpu, all, 2*float64(m.inputs))
 }
 
 // placeOf is where a projection's input is observed.

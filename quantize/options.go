@@ -36,10 +36,13 @@ type Options struct {
 	// the kind of a gptoss.Format, or StoreSource.
 	Tensors map[string]string
 	// Prune says how many of each layer's experts are kept, and which.
-	Prune PruneOptions
+	Prune Pruning
 	// MinTokens is how many calibration tokens the router must send to every
 	// expert; a run that finds one with fewer fails.
 	MinTokens int
+	// ForceTokens is up to how many tokens an expert that the router sends fewer
+	// is also fitted to those that came nearest to it.
+	ForceTokens int
 	// Window is the number of tokens of a calibration sequence.
 	Window int // default 512
 	// Rows is the number of tokens that run through a layer at a time.

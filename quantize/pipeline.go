@@ -171,6 +171,9 @@ func newRun(ctx context.Context, source *gptoss.Checkpoint, tokens []int32, o Op
 		return nil, err
 	}
 	r := &run{ctx: ctx, given: source, source: source, config: source.Config(), opt: o, start: time.Now(), removed: map[*unit]bool{}}
+	if err := o.Prune.check(r.config); err != nil {
+		return nil, err
+	}
 	if r.config.Quantization != nil {
 		return nil, fmt.Errorf("quantize: the model is quantized already (%s); start from the original", r.config.Quantization.Method)
 	}

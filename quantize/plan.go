@@ -257,7 +257,7 @@ func (r *run) inputUnits(layer int, stream []*unit) (us []*unit) {
 	c := newCosts(r.config, r.opt, len(r.tokens))
 	for i, in := range stream {
 		us = append(us, &unit{
-			key:  units.NewKey("inputs/1", r.model, layer, r.opt.Window, r.observed(layer), in.key),
+			key:  units.NewKey("inputs/2", r.model, layer, r.opt.Window, r.observed(layer), r.opt.ForceTokens, in.key),
 			name: fmt.Sprintf("statistics, part %d of %d", i+1, len(stream)), phase: gathering, layer: layer,
 			work: c.statistics * r.shareOf(i), inputs: []*unit{in},
 			make: func(w *worker, path string) error { return w.gatherInputs(path, layer, i, in) },
@@ -280,6 +280,7 @@ func (r *run) observed(layer int) (places []inputPlace) {
 			fitted[placeOf(p)] = true
 		}
 	}
+	fitted[gateUpInput] = fitted[gateUpInput] || fitted[downInput] && r.opt.ForceTokens > 0 // down's follow from them
 	for place, is := range fitted {
 		if is {
 			places = append(places, inputPlace(place))

@@ -33,7 +33,8 @@ type Report struct {
 	Bytes         int64          `json:"bytes"`
 	BitsPerWeight float64        `json:"bits_per_weight"`
 	Tensors       []ReportTensor `json:"tensors"`
-	LeastFed      *LeastFed      `json:"least_fed_expert"`  // nil without statistics
+	LeastFed      *LeastFed      `json:"least_fed_expert"` // nil without statistics
+	Forced        []ForcedTokens `json:"forced_tokens,omitempty"`
 	Pruned        *ReportExperts `json:"experts,omitempty"` // nil if all are kept
 	Layers        []ReportLayer  `json:"layers,omitempty"`  // of methods that train
 	Distilled     []ReportPass   `json:"distilled,omitempty"`
@@ -61,7 +62,9 @@ type ReportOptions struct {
 	Blocks    string  `json:"blocks"`
 	DeadZone  float64 `json:"dead_zone,omitempty"` // 0: none
 	Compress  bool    `json:"compress,omitempty"`
-	MinTokens int     `json:"min_tokens,omitempty"` // of an expert, at least
+	// Of experts with few tokens.
+	MinTokens   int `json:"min_tokens,omitempty"`
+	ForceTokens int `json:"force_tokens,omitempty"`
 	// Of methods that train.
 	Steps    int            `json:"steps,omitempty"`
 	Batch    int            `json:"batch,omitempty"`
@@ -99,20 +102,13 @@ type ReportPhase struct {
 	Work    float64 `json:"work_mac"` // as Forecast.Work counts
 }
 
-// LeastFed is the expert that the fewest calibration tokens reached.
-type LeastFed struct {
-	Layer  int `json:"layer"`
-	Expert int `json:"expert"`
-	Tokens int `json:"tokens"`
-}
-
 // newReport says what the final units say of themselves.
 func (r *run) newReport() (*Report, error) {
 	fit, _ := r.opt.Fit.resolve()
 	rep := &Report{Method: r.opt.Method, Plan: r.opt.Plan, Options: ReportOptions{
 		Bits: r.opt.Bits, Group: r.opt.ternaryGroup(), Experts: r.opt.Experts, Attention: r.opt.Attention, Embedding: r.opt.Embedding, Head: r.opt.Head,
 		Window: r.opt.Window, Tokens: r.pool.text * r.opt.Window, Damp: fit.Damp, Passes: fit.Passes, Blocks: r.opt.Blocks,
-		DeadZone: fit.DeadZone, Compress: r.opt.Compress, MinTokens: r.opt.MinTokens,
+		DeadZone: fit.DeadZone, Compress: r.opt.Compress, MinTokens: r.opt.MinTokens, ForceTokens: r.opt.ForceTokens,
 	}, SourceSHA256: r.sourceSHA, Pruned: r.experts}
 	if t := r.opt.Train; r.opt.Method.Trains() {
 		o := &rep.Options
@@ -143,7 +139,9 @@ func (r *run) newReport() (*Report, error) {
 	}
 	for _, p := range r.config.ProjectionList() {
 		if f, ok := fits[p.Name]; ok {
-			rep.add(p, r.formats[p.Name], f, r.opt.Method.Calibrates())
+			if err := rep.add(p, r.formats[p.Name], f, r.opt); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return rep, nil
@@ -163,25 +161,29 @@ func (r *run) aboutFit(u *unit) (a fitAbout, err error) { return a, r.about(u, &
 
 // join appends the matrices of another unit.
 func (a fitAbout) join(b fitAbout) fitAbout {
-	return fitAbout{append(a.RelativeError, b.RelativeError...), append(a.Tokens, b.Tokens...)}
+	return fitAbout{append(a.RelativeError, b.RelativeError...), append(a.Tokens, b.Tokens...), append(a.Forced, b.Forced...)}
 }
 
-func (r *Report) add(p gptoss.Projection, f gptoss.Format, a fitAbout, calibrated bool) {
+func (r *Report) add(p gptoss.Projection, f gptoss.Format, a fitAbout, o Options) error {
 	var relative float64
 	for _, e := range a.RelativeError {
 		relative += e
 	}
 	t := ReportTensor{Name: p.Name, Format: f.Kind, Bits: f.Bits, RelativeError: relative / float64(len(a.RelativeError)), Tokens: a.Tokens[0]}
-	if p.Experts > 0 && calibrated {
+	if p.Experts > 0 && o.Method.Calibrates() {
 		expert, n := leastFed(a.Tokens)
 		t.Tokens, t.TokensPerExpert = n, a.Tokens
+		var layer int
+		fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
 		if r.LeastFed == nil || n < r.LeastFed.Tokens {
-			var layer int
-			fmt.Sscanf(p.Name, "model.layers.%d.", &layer)
 			r.LeastFed = &LeastFed{layer, expert, n}
+		}
+		if err := r.addForced(layer, a, o.MinTokens); err != nil {
+			return err
 		}
 	}
 	r.Tensors = append(r.Tensors, t)
+	return nil
 }
 
 // specs lists the tensors to write: first those of quantized projections.

@@ -32,7 +32,7 @@ const (
 type Moment struct {
 	inputs  int
 	tokens  int
-	weight  float64   // divisor of sum: tokens, plus what Shrink added
+	weight  float64   // divisor of sum: tokens, plus what Shrink and lend added
 	sum     []float64 // lower triangle by rows; row i starts at i(i+1)/2
 	pending []float32 // [In][momentStride], the block being filled, transposed
 	filled  int       // tokens in pending
@@ -183,6 +183,12 @@ func (m *Moment) Shrink(cpu *graph.CPU, layer *Moment, k float64) error {
 	m.accumulate(cpu, layer, k/layer.weight)
 	m.weight += k
 	return nil
+}
+
+// lend adds another's tokens to H, not to Tokens.
+func (m *Moment) lend(cpu *graph.CPU, other *Moment) {
+	m.accumulate(cpu, other, 1)
+	m.weight += other.weight
 }
 
 // accumulate adds f times the other's sum.
