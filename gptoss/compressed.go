@@ -32,7 +32,7 @@ func (c *Checkpoint) StoredBytes(tensor string) int64 {
 	if size, ok := c.compressed[tensor]; ok {
 		return size.stored
 	}
-	return c.dataBytes(tensor)
+	return c.tensors[tensor].Bytes()
 }
 
 // ExpandedBytes returns what a tensor takes in memory, by its name; more than its data for one that was compressed and
@@ -41,7 +41,7 @@ func (c *Checkpoint) ExpandedBytes(tensor string) int64 {
 	if size, ok := c.compressed[tensor]; ok {
 		return size.expanded
 	}
-	return c.dataBytes(tensor)
+	return c.tensors[tensor].Bytes()
 }
 
 // openCodes returns the container of a tensor that should have so many bytes.

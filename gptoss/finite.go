@@ -53,7 +53,7 @@ func (c *Checkpoint) checkValues(cpu *graph.CPU, progress func(done, total int64
 	tensors := c.Tensors()
 	var done, total int64
 	for _, t := range tensors {
-		total += c.dataBytes(t.Name)
+		total += t.Bytes()
 	}
 	tick := func(n int) {
 		if done += int64(n); progress != nil {

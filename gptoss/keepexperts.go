@@ -75,14 +75,6 @@ func (c *Checkpoint) pieces(t safetensors.Tensor) [][]byte {
 	return [][]byte{t.Data}
 }
 
-// dataBytes returns the size of a tensor's data.
-func (c *Checkpoint) dataBytes(name string) (n int64) {
-	for _, part := range c.pieces(c.tensors[name]) {
-		n += int64(len(part))
-	}
-	return n
-}
-
 func pick[T any](from []T, chosen []int) []T {
 	to := make([]T, len(chosen))
 	for i, at := range chosen {

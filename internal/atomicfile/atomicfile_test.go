@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test binary be its own victim: with a destination in the environment it writes a partial, says so
@@ -28,8 +29,10 @@ func TestMain(m *testing.M) {
 		err = WriteFile(filepath.Join(path, "file"), func(w io.Writer) error {
 			fmt.Fprint(w, "half")
 			fmt.Println("ready")
-			select {}
+			time.Sleep(time.Hour) // not select {}, which the runtime ends as a deadlock
+			return nil
 		})
+		runtime.KeepAlive(d)
 		panic(err)
 	}
 	os.Exit(m.Run())

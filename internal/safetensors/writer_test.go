@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"pgregory.net/rapid"
@@ -339,7 +340,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		fmt.Println("ready")
-		select {}
+		time.Sleep(time.Hour) // not select {}, which the runtime ends as a deadlock
 	}
 	os.Exit(m.Run())
 }

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 				return err
 			}
 			fmt.Println("ready")
-			select {}
+			time.Sleep(time.Hour) // not select {}, which the runtime ends as a deadlock
+			return nil
 		})
 		panic(err)
 	}
