@@ -56,7 +56,7 @@ func (f *quantizeFlags) declareFormats(fl *pflag.FlagSet) {
 
 // check refuses flags that say what a budget is to decide.
 func (b *budget) check(flags *pflag.FlagSet) error {
-	for _, name := range []string{"bits", "experts", "attention", "embedding", "head", "dead-zone"} {
+	for _, name := range []string{"bits", "experts", "attention", "embedding", "head", "dead-zone", "keep-experts"} {
 		if b.given() && flags.Changed(name) {
 			return usagef("--budget chooses the formats; leave --%s out", name)
 		}

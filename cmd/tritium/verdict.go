@@ -81,14 +81,14 @@ func (a *app) verdict(ctx context.Context, cpu *graph.CPU, original *gptoss.Chec
 	}
 	judged.Text = fmt.Sprintf("the last %d windows of %s, held out of calibration", windows, name)
 	if judged.Grade == evaluate.Poor {
-		judged.Advice = advice(f)
+		judged.Advice = advice(f, original.Config().Experts)
 	}
 	return &judged, report.SetVerdict(f.out, judged)
 }
 
 // advice names what would give a better model, the cheapest first, of what was
 // not asked for.
-func advice(f quantizeFlags) string {
+func advice(f quantizeFlags, experts int) string {
 	var try []string
 	o := f.options
 	add := func(better bool, what string) {
@@ -97,7 +97,7 @@ func advice(f quantizeFlags) string {
 		}
 	}
 	add(!o.Method.Calibrates(), "a --method that calibrates")
-	add(o.Prune.Keep > 0, "more --keep-experts")
+	add(o.Prune.Keep > 0 && o.Prune.Keep < experts, "more --keep-experts")
 	add(o.Attention == quantize.StoreTernary, "--attention int8")
 	add(o.Method.Calibrates() && !o.Method.Trains(), "--method reconstruct")
 	add(o.Method.Calibrates(), "more --tokens")
