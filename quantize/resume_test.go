@@ -407,7 +407,7 @@ func TestNothingLeft(t *testing.T) {
 func TestDiskForecast(t *testing.T) {
 	c := openNano(t)
 	tokens := nanoTokens(t, c, 64*64)
-	for _, x := range []Options{{Method: PTBitNet}, {Method: Reconstruct, Train: TrainOptions{Steps: 1, Batch: 2}},
+	for _, x := range []Options{{Method: PTBitNet}, {Method: Reconstruct, Train: TrainOptions{Steps: 2, Batch: 2}},
 		{Method: GPTQ, Attention: StoreInt8, Blocks: Independent, Shard: Shard{1, 2}}} {
 		o, dir := x, t.TempDir()
 		o.Window, o.Rows = 64, 256
