@@ -136,6 +136,9 @@ func kl64(p, q []float32) (kl float64) {
 // windows it has not seen, of the model that was written, whose embedding and
 // head are quantized too; and the report says by how much.
 func TestDistillEndToEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c, o := openTiny(t), tinyOptions()
 	o.Embedding, o.Head = StoreInt8, StoreInt4
 	dir, r := mustRunTiny(t, 2, c, o)
@@ -157,6 +160,9 @@ func TestDistillEndToEnd(t *testing.T) {
 // TestWindowBlocks: layers trained together come nearer to the original's
 // output, for windows that divide the layers and one that does not.
 func TestWindowBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c := openTiny(t)
 	for _, n := range []int{1, 2, 7} {
 		o := tinyOptions()
@@ -182,6 +188,9 @@ func TestWindowBlocks(t *testing.T) {
 // TestFreezeCodes: training what is not rounded changes no code, lowers the
 // divergence, and changes scales.
 func TestFreezeCodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c, o := openTiny(t), tinyOptions()
 	o.Method, o.Attention = Reconstruct, StoreInt8
 	before, _ := mustRunTiny(t, 2, c, o)
@@ -228,6 +237,9 @@ func storedTensors(t *testing.T, dir string) map[string]safetensors.Tensor {
 // TestNeverQuantized: whatever trains router, norms, sinks and biases, they are
 // stored in the types that the source has, bf16 at least.
 func TestNeverQuantized(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c := openTiny(t)
 	for _, blocks := range []int{0, 2} {
 		o := tinyOptions()
@@ -257,6 +269,9 @@ func TestNeverQuantized(t *testing.T) {
 // layer or the whole, and started again, gives the bytes of one that was not;
 // and what is finished is not trained again.
 func TestResume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c := openTiny(t)
 	for _, blocks := range []int{0, 2} {
 		o := tinyOptions()
@@ -306,6 +321,9 @@ func TestResume(t *testing.T) {
 
 // TestBrokenState: a state that was changed counts as none.
 func TestBrokenState(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c, o := openTiny(t), tinyOptions()
 	want, _ := mustRunTiny(t, 1, c, o)
 	o.Store = filepath.Join(t.TempDir(), "store")
@@ -347,6 +365,9 @@ func TestBrokenState(t *testing.T) {
 
 // TestGate: training that only does harm leaves the model as it was.
 func TestGate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for several seconds")
+	}
 	c, o := openTiny(t), tinyOptions()
 	o.Method = PTBitNet
 	fitted, _ := mustRunTiny(t, 2, c, o)
