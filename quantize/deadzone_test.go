@@ -31,35 +31,12 @@ func rateOf(b *batch, h mat.Symmetric) (rate float64) {
 func TestPricedDescentNeverRaises(t *testing.T) {
 	cpu := newCPU(t, 1)
 	rapid.Check(t, func(t *rapid.T) {
-		group := rapid.IntRange(1, 40).Draw(t, "group")
-		in := group * rapid.IntRange(1, 4).Draw(t, "groups")
-		r := randomSource(rapid.Uint64().Draw(t, "seed"))
-		x := correlatedTokens(r, rapid.IntRange(1, 80).Draw(t, "tokens"), in)
-		damp := math.Pow(10, rapid.Float64Range(-4, 0).Draw(t, "damp"))
-		m := NewMoment(in)
-		if err := m.Add(cpu, x, in, nil); err != nil {
-			t.Fatal(err)
-		}
-		h, err := m.Damped(cpu, damp, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		oracle := dampedOracle(x, in, damp)
-		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
-		b := newBatch(ternary{}, w, 1, in, group, h, codes, scales)
+		b, oracle, r := drawBatch(t, cpu, ternary{})
+		w, codes, scales, group := b.w, b.codes, b.scales, b.group
 		for range scales {
 			b.prices = append(b.prices, rapid.Float64Range(0, 3).Draw(t, "price"))
 		}
-		if rapid.Bool().Draw(t, "from stage 1") {
-			b.stage1()
-		} else {
-			for i := range codes {
-				codes[i] = int8(r.IntN(3) - 1)
-			}
-			for g := range scales {
-				scales[g] = storedScale(3 * r.Float64())
-			}
-		}
+		drawStart(t, b, r)
 		sum := func() float64 { return objective(oracle, w, codes, scales, group) + rateOf(b, oracle) }
 		last := sum()
 		for pass := range 4 {

@@ -108,13 +108,8 @@ func (r *run) keepExperts(cpu *graph.CPU) error {
 	if err != nil {
 		return err
 	}
-	f, err := openUnit(path)
-	if err != nil {
-		return err
-	}
-	defer f.close()
 	r.experts = &ReportExperts{}
-	if err := f.tell(r.experts); err != nil {
+	if err := tellOf(path, r.experts); err != nil {
 		return err
 	}
 	kept := make([][]int, len(r.experts.Layers))
@@ -151,7 +146,7 @@ func (r *run) rankExperts(cpu *graph.CPU) (*ReportExperts, error) {
 	r.meter.left(steps{{u}})
 	r.meter.begin(u)
 	defer r.meter.end(u)
-	k := ranker{run: r, cpu: cpu, unit: u}
+	k := ranker{run: r, cpu: cpu, unit: u, text: hashTokens(r.tokens)}
 	for layer := range r.config.Layers {
 		l, err := k.rank(layer)
 		if err != nil {
@@ -169,15 +164,15 @@ func (r *run) rankExperts(cpu *graph.CPU) (*ReportExperts, error) {
 type ranker struct {
 	*run
 	cpu  *graph.CPU
-	unit *unit // for the meter
+	unit *unit  // for the meter
+	text string // the hash of the tokens
 }
 
 // keys are those of a layer's ranking and of the stream behind it; layer -1 is
 // the embedding, which has no ranking.
 func (k *ranker) keys(layer int) (ranking, stream units.Key) {
-	tokens := hashTokens(k.tokens)
-	ranking = units.NewKey("ranking/1", k.model, k.opt.Window, tokens, layer)
-	stream = units.NewKey("ranked stream/1", k.model, k.opt.Window, tokens, layer)
+	ranking = units.NewKey("ranking/1", k.model, k.opt.Window, k.text, layer)
+	stream = units.NewKey("ranked stream/1", k.model, k.opt.Window, k.text, layer)
 	return ranking, stream
 }
 
@@ -191,12 +186,7 @@ func (k *ranker) rank(layer int) (l LayerRanking, err error) {
 		if err != nil {
 			return err
 		}
-		f, err := openUnit(from)
-		if err != nil {
-			return err
-		}
-		defer f.close()
-		if err := f.tell(&l); err != nil {
+		if err := tellOf(from, &l); err != nil {
 			return err
 		}
 		return writeUnit(path, l)
@@ -204,12 +194,7 @@ func (k *ranker) rank(layer int) (l LayerRanking, err error) {
 	if err != nil {
 		return l, err
 	}
-	f, err := openUnit(path)
-	if err != nil {
-		return l, err
-	}
-	defer f.close()
-	if err := f.tell(&l); err != nil {
+	if err := tellOf(path, &l); err != nil {
 		return l, err
 	}
 	return l, k.forget(layer - 1)

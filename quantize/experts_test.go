@@ -240,8 +240,6 @@ func withStore(t *testing.T, r *run) {
 func embedded(c *gptoss.Checkpoint, tokens []int32) []float32 {
 	h := c.Config().Hidden
 	x := make([]float32, len(tokens)*h)
-	for i, id := range tokens {
-		c.Embedding().DecodeRows(x[i*h:(i+1)*h], int(id), 1)
-	}
+	embedTokens(x, c.Embedding(), tokens, h)
 	return x
 }

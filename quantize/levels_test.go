@@ -173,33 +173,10 @@ func TestDescentOfLevelsNeverRaises(t *testing.T) {
 	cpu := newCPU(t, 1)
 	eachLevels(t, func(t *testing.T, l levels) {
 		rapid.Check(t, func(t *rapid.T) {
-			group := rapid.IntRange(1, 40).Draw(t, "group")
-			in := group * rapid.IntRange(1, 4).Draw(t, "groups")
-			r := randomSource(rapid.Uint64().Draw(t, "seed"))
-			x := correlatedTokens(r, rapid.IntRange(1, 80).Draw(t, "tokens"), in)
-			damp := math.Pow(10, rapid.Float64Range(-4, 0).Draw(t, "damp"))
-			m := NewMoment(in)
-			if err := m.Add(cpu, x, in, nil); err != nil {
-				t.Fatal(err)
-			}
-			h, err := m.Damped(cpu, damp, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			oracle := dampedOracle(x, in, damp)
-			w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group*l.planes())
-			b := newBatch(l, w, 1, in, group, h, codes, scales)
-			if rapid.Bool().Draw(t, "from stage 1") {
-				b.stage1()
-			} else {
-				for i := range codes {
-					codes[i] = codesOf(l)[r.IntN(len(codesOf(l)))]
-				}
-				for g := range scales {
-					scales[g] = storedScale(3 * r.Float64())
-				}
-			}
-			energy := levelsObjective(l, oracle, w, make([]int8, in), scales, group)
+			b, oracle, r := drawBatch(t, cpu, l)
+			drawStart(t, b, r)
+			w, codes, scales, group := b.w, b.codes, b.scales, b.group
+			energy := levelsObjective(l, oracle, w, make([]int8, b.in), scales, group)
 			last := levelsObjective(l, oracle, w, codes, scales, group)
 			for pass := range 4 {
 				b.descend(1)

@@ -2,9 +2,11 @@ package quantize
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/seed-796a8800/tritium/graph"
 	"gonum.org/v1/gonum/mat"
 	"pgregory.net/rapid"
 )
@@ -116,36 +118,49 @@ func newBatch(l levels, w []float32, out, in, group int, h []float32, codes []in
 	return &batch{scratch: s, levels: l, rows: out, in: in, group: group, groups: in / group, h: h, inverse: inverseDiagonal(nil, h, in), w: w, codes: codes, scales: scales}
 }
 
+// drawBatch draws a row, groups, and statistics, for a fit to levels. The oracle is
+// H as the batch has it.
+func drawBatch(t *rapid.T, cpu *graph.CPU, l levels) (b *batch, oracle *mat.SymDense, r *rand.Rand) {
+	group := rapid.IntRange(1, 40).Draw(t, "group")
+	in := group * rapid.IntRange(1, 4).Draw(t, "groups")
+	r = randomSource(rapid.Uint64().Draw(t, "seed"))
+	x := correlatedTokens(r, rapid.IntRange(1, 80).Draw(t, "tokens"), in)
+	damp := math.Pow(10, rapid.Float64Range(-4, 0).Draw(t, "damp"))
+	m := NewMoment(in)
+	if err := m.Add(cpu, x, in, nil); err != nil {
+		t.Fatal(err)
+	}
+	h, err := m.Damped(cpu, damp, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle = dampedOracle(x, in, damp)
+	w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group*l.planes())
+	return newBatch(l, w, 1, in, group, h, codes, scales), oracle, r
+}
+
+// drawStart gives a batch codes and scales, good or absurd.
+func drawStart(t *rapid.T, b *batch, r *rand.Rand) {
+	if rapid.Bool().Draw(t, "from stage 1") {
+		b.stage1()
+		return
+	}
+	all := codesOf(b.levels)
+	for i := range b.codes {
+		b.codes[i] = all[r.IntN(len(all))]
+	}
+	for g := range b.scales {
+		b.scales[g] = storedScale(3 * r.Float64())
+	}
+}
+
 // TestDescentNeverRaises starts from anything, good or absurd.
 func TestDescentNeverRaises(t *testing.T) {
 	cpu := newCPU(t, 1)
 	rapid.Check(t, func(t *rapid.T) {
-		group := rapid.IntRange(1, 40).Draw(t, "group")
-		in := group * rapid.IntRange(1, 4).Draw(t, "groups")
-		r := randomSource(rapid.Uint64().Draw(t, "seed"))
-		x := correlatedTokens(r, rapid.IntRange(1, 80).Draw(t, "tokens"), in)
-		damp := math.Pow(10, rapid.Float64Range(-4, 0).Draw(t, "damp"))
-		m := NewMoment(in)
-		if err := m.Add(cpu, x, in, nil); err != nil {
-			t.Fatal(err)
-		}
-		h, err := m.Damped(cpu, damp, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		oracle := dampedOracle(x, in, damp)
-		w, codes, scales := normals(r, in), make([]int8, in), make([]float32, in/group)
-		b := newBatch(ternary{}, w, 1, in, group, h, codes, scales)
-		if rapid.Bool().Draw(t, "from stage 1") {
-			b.stage1()
-		} else {
-			for i := range codes {
-				codes[i] = int8(r.IntN(3) - 1)
-			}
-			for g := range scales {
-				scales[g] = storedScale(3 * r.Float64())
-			}
-		}
+		b, oracle, r := drawBatch(t, cpu, ternary{})
+		drawStart(t, b, r)
+		w, codes, scales, group := b.w, b.codes, b.scales, b.group
 		last := objective(oracle, w, codes, scales, group)
 		for pass := range 4 {
 			b.descend(1)

@@ -45,6 +45,9 @@ func newProber(ctx context.Context, cpu *graph.CPU, source *gptoss.Checkpoint, t
 	if limit := c.MaxPositions; limit > 0 && o.Window > limit {
 		return nil, fmt.Errorf("quantize: windows of %d tokens exceed the model's context of %d", o.Window, limit)
 	}
+	if err := checkTokens(tokens, c); err != nil {
+		return nil, err
+	}
 	fit := max(1, probeLogits/(4*c.Vocab)) // rows of logits
 	p := &prober{ctx: ctx, cpu: cpu, source: source, config: c, opt: o, tokens: tokens, plan: plan, fitter: NewFitter(cpu),
 		rows: min(o.Window, fit), stride: (len(tokens) + fit - 1) / fit}
@@ -66,10 +69,7 @@ func (p *prober) from(i int) int { return max(0, i-1) / 3 }
 
 // probe fills in the costs of the plan's choices.
 func (p *prober) probe() error {
-	x, err := p.embed(p.source.Embedding())
-	if err != nil {
-		return err
-	}
+	x := p.embed(p.source.Embedding())
 	if err := p.logits("the original", x, p.source, func(_ int, y []float32) error {
 		p.reference = append(p.reference, y...)
 		return nil
@@ -85,6 +85,7 @@ func (p *prober) probe() error {
 		g := &p.plan.Groups[i]
 		probed := g.probed()
 		for c := range probed {
+			var err error
 			if probed[c].KL, err = p.cost(g, probed[c].Format, x); err != nil {
 				return fmt.Errorf("%s as %s: %w", g.Name, probed[c].Format, err)
 			}
@@ -94,16 +95,11 @@ func (p *prober) probe() error {
 }
 
 // embed returns the residual stream before the first layer, [tokens, H].
-func (p *prober) embed(table ops.Matrix) ([]float32, error) {
+func (p *prober) embed(table ops.Matrix) []float32 {
 	h := p.config.Hidden
 	x := make([]float32, len(p.tokens)*h)
-	for i, id := range p.tokens {
-		if id < 0 || int(id) >= p.config.Vocab {
-			return nil, fmt.Errorf("token %d is outside the vocabulary of %d; is the tokenizer the model's?", id, p.config.Vocab)
-		}
-		table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
-	}
-	return x, nil
+	embedTokens(x, table, p.tokens, h)
+	return x
 }
 
 // cost returns the mean divergence of the model in which one group is stored in
@@ -116,10 +112,7 @@ func (p *prober) cost(g *PlanGroup, kind string, x []float32) (float64, error) {
 		}
 	}
 	if w.embedding != nil {
-		var err error
-		if x, err = p.embed(w.embedding); err != nil {
-			return 0, err
-		}
+		x = p.embed(w.embedding)
 	}
 	err := p.logits(g.Name+" as "+kind, x, w, func(first int, y []float32) error {
 		v := p.config.Vocab

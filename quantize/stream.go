@@ -121,12 +121,17 @@ func (r *run) embed(path string, shard int, table ops.Matrix) error {
 	return w.finish(nil)
 }
 
+// embedTokens fills x [tokens, h] with the rows of a table.
+func embedTokens(x []float32, table ops.Matrix, tokens []int32, h int) {
+	for i, id := range tokens {
+		table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
+	}
+}
+
 func (w *streamWriter) embed(table ops.Matrix, tokens []int32, h int) error {
 	x := make([]float32, embedRows*h)
 	for part := range slices.Chunk(tokens, embedRows) {
-		for i, id := range part {
-			table.DecodeRows(x[i*h:(i+1)*h], int(id), 1)
-		}
+		embedTokens(x, table, part, h)
 		if err := w.append(x[:len(part)*h]); err != nil {
 			return fmt.Errorf("quantize: %w", err)
 		}

@@ -181,6 +181,16 @@ func (r *unitReader) tell(about any) error {
 	return nil
 }
 
+// tellOf decodes what a unit's file says beside its sections.
+func tellOf(path string, about any) error {
+	f, err := openUnit(path)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.tell(about)
+}
+
 // bytesOf returns numbers as they are stored, in the memory of buf where that
 // suffices.
 func bytesOf[T float32 | float64 | int32](buf []byte, x []T) []byte {
