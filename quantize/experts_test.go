@@ -17,6 +17,9 @@ import (
 // TestSaliency compares with the definition, in float64, of experts decoded one
 // by one.
 func TestSaliency(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	c, cpu := openNano(t), newCPU(t, 2)
 	config := c.Config()
 	tokens := nanoTokens(t, c, 3*32+7) // a rest of 7 that is not used
@@ -145,6 +148,9 @@ func TestChooseExperts(t *testing.T) {
 // TestKeepExpertsInARun: quantizing with fewer experts is quantizing the model
 // that has them alone, and gives the same on any number of threads.
 func TestKeepExpertsInARun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	c := openNano(t)
 	tokens := nanoTokens(t, c, 64*6)
 	for _, method := range []Method{PTBitNet, Reconstruct} {

@@ -77,6 +77,9 @@ func TestNearestTokens(t *testing.T) {
 // TestForcedStatistics: with every token forced on every expert, the statistics
 // are those of the expert, in float64, on all tokens; however the stream is cut.
 func TestForcedStatistics(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	c, cpu := openNano(t), newCPU(t, 2)
 	const tokens = 96
 	config, n := c.Config(), gptoss.LayerNames(0)
@@ -163,6 +166,9 @@ func compareMoments(t *testing.T, cpu *graph.CPU, got, want *Moment, tolerance f
 
 // TestForceTokens runs the pipeline with experts that are starved.
 func TestForceTokens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	const want = 60
 	plain := quantizeNano(t, 2, Options{Fit: FitOptions{Passes: 1}})
 	one := quantizeNano(t, 1, Options{Fit: FitOptions{Passes: 1}, ForceTokens: want})

@@ -13,6 +13,9 @@ import (
 // TestMixedFormats gives the projections of one layer as many formats as there
 // are, with statistics for those that are fitted to them and none for others.
 func TestMixedFormats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	n := gptoss.LayerNames(2)
 	as := map[string]string{n.Q: gptoss.FormatInt4, n.K: gptoss.FormatInt8, n.V: StoreSource, n.O: gptoss.FormatPlanes5,
 		n.GateUp: gptoss.FormatInt4, n.Down: gptoss.FormatPlanes2, gptoss.LayerNames(3).GateUp: StoreSource,

@@ -85,6 +85,9 @@ func TestLevels(t *testing.T) {
 
 // TestPlanesAgainstAll holds the alternation against all codes of small groups.
 func TestPlanesAgainstAll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	const n = 4
 	r := randomSource(21)
 	var got, want, one float64

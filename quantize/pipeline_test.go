@@ -475,6 +475,9 @@ func TestRefusesBrokenValues(t *testing.T) {
 // TestBitsAgree: with one scale a row, 2 bits and 1.6 bits hold the same codes
 // and scales, so the models give the same logits bit for bit.
 func TestBitsAgree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	logits := map[float64][]float32{}
 	for _, bits := range []float64{2, 1.6} {
 		c, err := gptoss.Open(quantizeNano(t, 2, Options{Method: PTBitNet, Bits: bits, Group: 4096, Head: StoreInt4}))

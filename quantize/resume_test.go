@@ -266,7 +266,11 @@ func TestWorkers(t *testing.T) {
 			j := m
 			j.Source, j.Blocks, j.Threads = source, blocks, 1
 			want, _ := quiet(t, j)
-			for _, x := range []struct{ workers, threads int }{{2, 2}, {3, 2}, {1, 3}} {
+			combinations := []struct{ workers, threads int }{{2, 2}, {3, 2}, {1, 3}}
+			if testing.Short() {
+				combinations = combinations[:1]
+			}
+			for _, x := range combinations {
 				j.Workers, j.Threads = x.workers, x.threads
 				got, _ := quiet(t, j)
 				same(t, got, want)
@@ -408,6 +412,9 @@ func TestNothingLeft(t *testing.T) {
 
 // TestDiskForecast compares what store and result take with what was foreseen.
 func TestDiskForecast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers for several seconds")
+	}
 	c := openNano(t)
 	tokens := nanoTokens(t, c, 64*64)
 	for _, x := range []Options{{Method: PTBitNet}, {Method: Reconstruct, Train: TrainOptions{Steps: 2, Batch: 2}},
