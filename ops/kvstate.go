@@ -50,7 +50,7 @@ func (c *kvCache) Save(w io.Writer) error {
 // whatever the header claims. A cache that cannot be loaded is empty.
 //
 // Errors: another format or shape, another number of tokens, a header that
-// contradicts itself, an end before all positions.
+// contradicts itself, an end before all positions, a value that is not finite.
 func (c *kvCache) Load(r io.Reader, tokens int) error {
 	err := c.load(r, tokens)
 	if err != nil {
@@ -81,7 +81,9 @@ func (c *kvCache) load(r io.Reader, tokens int) error {
 		if err := c.Reserve(min(int(h.Length), max(p+1, 2*(p-int(h.First))))); err != nil {
 			return err
 		}
-		c.decode(row, p)
+		if !c.decode(row, p) {
+			return fmt.Errorf("position %d has a value that is not a finite number", p)
+		}
 	}
 	c.first, c.length = int(h.First), int(h.Length)
 	return nil
@@ -149,10 +151,17 @@ func (c *kvCache) encode(row []byte, position int) {
 	})
 }
 
-func (c *kvCache) decode(row []byte, position int) {
+// decode reads what encode wrote, and says whether all of it is finite.
+func (c *kvCache) decode(row []byte, position int) bool {
+	finite := true
+	number := func(b []byte) float32 {
+		v := float(b)
+		finite = finite && v-v == 0
+		return v
+	}
 	c.each(position, func(at int, key bool) {
 		if c.format == CacheInt8 {
-			*c.scale8(at, key) = float(row)
+			*c.scale8(at, key) = number(row)
 			for d := range c.dim {
 				c.setCode8(at, d, key, int8(row[4+d]))
 			}
@@ -160,10 +169,11 @@ func (c *kvCache) decode(row []byte, position int) {
 			return
 		}
 		for d := range c.dim {
-			*c.element(at, d, key) = float(row[4*d:])
+			*c.element(at, d, key) = number(row[4*d:])
 		}
 		row = row[4*c.dim:]
 	})
+	return finite
 }
 
 func putFloat(b []byte, v float32) { binary.LittleEndian.PutUint32(b, math.Float32bits(v)) }

@@ -102,6 +102,8 @@ func TestCacheLoadRefuses(t *testing.T) {
 		{change(12, 3, 4), "3 heads of 3"}, {change(16, 4, 4), "2 heads of 4"}, {change(20, 9, 4), "a window of 9"},
 		{change(24, 301, 8), "positions 301 to 300"}, {change(24, 299, 8), "needs those from 293"}, {change(24, 0, 8), "holds 128"},
 		{change(32, 1<<62, 8), "positions 172 to"}, {change(32, 1<<63, 8), "positions 172 to"}, {change(32, 301, 8), "holds 128"},
+		{change(len(good)-4, 0x7fc00000, 4), "position 299 has a value that is not a finite number"},
+		{change(40, 0xff800000, 4), "position 172 has a value that is not a finite number"},
 	} {
 		l := &kvCache{heads: 2, dim: 3, window: 8}
 		err := l.Load(bytes.NewReader(tc.data), 300)
